@@ -1,0 +1,1 @@
+"""Airflow operators: template, call the hook, return JSON."""
