@@ -1,0 +1,54 @@
+"""Bodies that are a function of (seed, offset): any byte can be checked, none is stored, any size is free."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+PERIOD = 1_048_583
+"""The first prime above 1 MiB: no two parts of a round size hold the same bytes, so a swapped part is noticed."""
+
+
+@functools.lru_cache(maxsize=16)
+def _two_periods(seed: int) -> memoryview:
+    # Twice, so that a slice of up to one period never has to be joined from two pieces.
+    return memoryview(random.Random(seed).randbytes(PERIOD) * 2)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(algorithm: str, seed: int, size: int) -> bytes:
+    digest = hashlib.new(algorithm)
+    for view in Content(size, seed).views():
+        digest.update(view)
+    return digest.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """``size`` bytes that only ``seed`` decides; a shorter one with the same seed is a prefix of a longer one."""
+
+    size: int
+    seed: int = 1
+
+    def views(self, start: int = 0, stop: int | None = None, most: int = 256 * 1024) -> Iterator[memoryview]:
+        """Yield the bytes from ``start`` to before ``stop`` as views of at most ``most`` bytes, copying none."""
+        ring = _two_periods(self.seed)
+        stop = self.size if stop is None else stop
+        while start < stop:
+            count = min(most, PERIOD, stop - start)
+            at = start % PERIOD
+            yield ring[at : at + count]
+            start += count
+
+    def bytes(self, start: int = 0, stop: int | None = None) -> bytes:
+        return b"".join(self.views(start, stop))
+
+    def digest(self, algorithm: str) -> bytes:
+        """Return the hash of the whole body; remembered, since the same sizes are used over and over."""
+        return _digest(algorithm, self.seed, self.size)
+
+    def sha256(self) -> str:
+        return self.digest("sha256").hex()
