@@ -1,0 +1,68 @@
+"""What a transfer tells while it runs. Frozen events, given to one listener on the thread that called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from airflow_s3stream.config import TransferResult
+from airflow_s3stream.plan.parts import TransferPlan
+from airflow_s3stream.plan.probe import Probe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The source was probed and the plan is made; no byte has been sent to the store."""
+
+    source: str
+    destination: str
+    probe: Probe
+    plan: TransferPlan
+    note: str
+    """Why the source is read as it is, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progressed:
+    """
+    How far it is.
+
+    ``stored`` counts bytes of parts the store has confirmed, so it never runs backwards; ``moved`` counts what passed
+    through, repeats included, and is what ``rate`` (bytes per second since the event before) comes from.
+    """
+
+    stored: int
+    moved: int
+    size: int | None
+    rate: float
+    seconds_left: float | None
+    retries: int
+    connections: int
+    """Allowed now; fewer than planned while a side throttles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """Something failed and will be tried again after ``pause`` seconds."""
+
+    what: str
+    reason: str
+    pause: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """Something a person should know that is not an error."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The transfer ended well."""
+
+    result: TransferResult
+
+
+Event = Started | Progressed | Retried | Noted | Finished
+Listener = Callable[[Event], None]

@@ -1,0 +1,100 @@
+"""The HTTP libraries' exceptions, translated in one place."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import requests.exceptions as rq
+import urllib3.exceptions as u3
+
+from airflow_s3stream.exceptions import (
+    ConfigError,
+    S3StreamError,
+    SourceDenied,
+    SourceMisbehaved,
+    SourceMissing,
+    SourceTruncated,
+    SourceUnavailable,
+)
+
+
+@contextmanager
+def translated(op: str, target: str, on_error: Callable[[], None] | None = None) -> Iterator[None]:
+    """Turn what the HTTP libraries raise inside into this package's errors, and name the operation in them."""
+    try:
+        yield
+    except S3StreamError as error:
+        if on_error:
+            on_error()
+        error.op, error.target = error.op or op, error.target or target
+        raise
+    except (rq.RequestException, u3.HTTPError, http.client.HTTPException, OSError) as exc:
+        if on_error:
+            on_error()
+        error = translate(exc)
+        error.op, error.target = op, target
+        raise error from exc
+
+
+def translate(exc: BaseException) -> S3StreamError:
+    """Say what a library's exception means, the most specific cause first. Never quotes a URL."""
+    chain = list(_causes(exc))
+    for cause in chain:
+        found = _by_root(cause)
+        if found:
+            return found
+    if isinstance(exc, rq.InvalidURL | rq.MissingSchema | rq.InvalidSchema | rq.InvalidHeader | u3.LocationParseError):
+        return ConfigError(f"url or headers cannot be sent: {type(exc).__name__}")
+    if any(isinstance(c, rq.ProxyError | u3.ProxyError) for c in chain):
+        return SourceUnavailable("the HTTP proxy refused or broke the connection")
+    if any(isinstance(c, rq.ConnectTimeout | u3.ConnectTimeoutError) for c in chain):
+        return SourceUnavailable("the source did not accept a connection in time (connect_timeout)")
+    if any(isinstance(c, rq.ReadTimeout | u3.ReadTimeoutError | TimeoutError) for c in chain):
+        return SourceUnavailable("the source sent nothing for read_timeout")
+    if any(isinstance(c, http.client.IncompleteRead | u3.IncompleteRead | u3.InvalidChunkLength) for c in chain):
+        return SourceTruncated("the source's body broke off")
+    return SourceUnavailable(f"the connection to the source failed: {_word(chain[-1])}")
+
+
+def _by_root(cause: BaseException) -> S3StreamError | None:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return SourceDenied(f"the source's TLS certificate was refused: {cause.verify_message or cause.reason}")
+    if isinstance(cause, ssl.SSLError):
+        return SourceUnavailable(f"TLS with the source failed: {cause.reason or 'connection closed'}")
+    if isinstance(cause, socket.gaierror):
+        if cause.errno == socket.EAI_AGAIN:
+            return SourceUnavailable("the source's host name could not be resolved just now")
+        return SourceMissing("the source's host was not found")
+    if isinstance(cause, http.client.LineTooLong) or "got more than" in str(cause):
+        return SourceMisbehaved("the source sent more headers than HTTP clients accept")
+    if isinstance(cause, http.client.BadStatusLine) and not isinstance(cause, http.client.RemoteDisconnected):
+        return SourceMisbehaved("the source does not speak HTTP/1.1")
+    return None
+
+
+def _causes(exc: BaseException) -> Iterator[BaseException]:
+    """Walk to the root: explicit causes, contexts, and the exceptions that requests and urllib3 keep as arguments."""
+    seen: set[int] = set()
+    pending: list[BaseException] = [exc]
+    while pending:
+        current = pending.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        inner = [current.__cause__, current.__context__, getattr(current, "reason", None), *current.args]
+        pending.extend(item for item in inner if isinstance(item, BaseException))
+
+
+def _word(cause: BaseException) -> str:
+    if isinstance(cause, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(cause, ConnectionResetError):
+        return "connection reset"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return type(cause).__name__

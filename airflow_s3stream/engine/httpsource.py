@@ -1,0 +1,185 @@
+"""A URL as a Source. The only place that knows the HTTP library."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.cookies import extract_cookies_to_jar
+from requests.hooks import dispatch_hook
+
+from airflow_s3stream import __version__
+from airflow_s3stream.config import Timeouts
+from airflow_s3stream.engine.httpbody import HttpBody
+from airflow_s3stream.engine.httperrors import translated
+from airflow_s3stream.engine.httpsession import Environment
+from airflow_s3stream.exceptions import SourceDenied, SourceMisbehaved, SourceMissing, SourceRefused
+from airflow_s3stream.plan.names import check_url, redact_url
+from airflow_s3stream.plan.probe import Probe, check_partial, read_probe
+from airflow_s3stream.plan.ranges import ByteRange
+from airflow_s3stream.plan.retry import parse_retry_after, source_error
+
+MAX_REDIRECTS = 5
+_REDIRECTS = (301, 302, 303, 307, 308)
+# identity: the stored bytes must be the source's own, and ranges count encoded bytes (RFC 9110 section 8.4).
+_OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"airflow-s3stream/{__version__}"}
+
+
+class HttpSource:
+    """
+    One http or https URL.
+
+    :param url: absolute; user info in it is used for basic authentication and never shown.
+    :param session: a session whose auth, headers, cookies, certificates and proxies apply to the URL's own host,
+        as an Airflow HTTP connection gives it. Its ``trust_env`` is switched off: proxies and CA bundles from the
+        environment are honoured here, ``.netrc`` is not.
+    :param headers: sent to the URL's own host only.
+    :param verify: False, True, or the path of a CA bundle, which wins over ``REQUESTS_CA_BUNDLE``.
+    :raises ConfigError: the URL is not absolute http or https.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        session: requests.Session | None = None,
+        headers: Mapping[str, str] | None = None,
+        verify: bool | str = True,
+        timeouts: Timeouts | None = None,
+        connections: int = 16,
+    ) -> None:
+        self._url = check_url(url)
+        self._headers = dict(headers or {})
+        self._timeouts = timeouts or Timeouts()
+        self._session = session or _new_session(connections, verify)
+        self._environment = Environment(self._session)
+        self._resolved: str | None = None  # where redirects led; asked directly from then on
+
+    @property
+    def name(self) -> str:
+        """The redacted URL."""
+        return redact_url(self._url)
+
+    def probe(self) -> tuple[Probe, HttpBody]:
+        """Ask for everything as one open-ended range; without a range where that answer is of no use."""
+        response = self._get({"Range": "bytes=0-"}, accept=(200, 206, 416))
+        probe = None if response.status_code == 416 else self._read(response, ranged=True)
+        if probe is None:
+            response.close()
+            return self.open_whole()
+        return probe, HttpBody(response, len(probe.span) if probe.span else probe.size, probe.framing, self.name)
+
+    def open_whole(self) -> tuple[Probe, HttpBody]:
+        """Ask for everything without a range and without a condition."""
+        response = self._get({}, accept=(200, 206))
+        probe = self._read(response, ranged=False)
+        if probe is None:  # read_probe gives None to ranged requests only
+            raise SourceMisbehaved("the source sent an unreadable answer", op="open", target=self.name)
+        return probe, HttpBody(response, probe.size, probe.framing, self.name)
+
+    def open_range(self, probe: Probe, span: ByteRange) -> tuple[ByteRange, HttpBody]:
+        """Open bytes of the version that ``probe`` saw."""
+        condition = probe.validator.condition() if probe.validator else {}
+        response = self._get({"Range": span.to_header(), **condition}, accept=(200, 206))
+        with translated("range", self.name, on_error=response.close):
+            carried = check_partial(probe, span, response.status_code, response.headers)
+            if not isinstance(carried, ByteRange):
+                raise carried
+        return carried, HttpBody(response, len(carried), "length", self.name)
+
+    def _read(self, response: requests.Response, *, ranged: bool) -> Probe | None:
+        with translated("probe", self.name, on_error=response.close):
+            return read_probe(response.status_code, response.headers, ranged=ranged)
+
+    def _get(self, headers: dict[str, str], *, accept: tuple[int, ...]) -> requests.Response:
+        if self._resolved is not None:
+            try:
+                return self._follow(self._resolved, headers, accept)
+            except (SourceDenied, SourceMissing):
+                self._resolved = None  # where a redirect leads may expire sooner than the URL itself
+        return self._follow(self._url, headers, accept)
+
+    def _follow(self, url: str, headers: dict[str, str], accept: tuple[int, ...]) -> requests.Response:
+        trusted = True
+        for _ in range(MAX_REDIRECTS + 1):
+            trusted = trusted and _same_host(self._url, url)
+            response = self._send(url, headers, trusted=trusted)
+            if response.status_code not in _REDIRECTS or "Location" not in response.headers:
+                break
+            target = urljoin(url, response.headers["Location"])
+            response.close()
+            self._check_redirect(url, target)
+            url = target
+        else:
+            raise SourceRefused(f"more than {MAX_REDIRECTS} redirects", op="GET", target=self.name)
+        if response.status_code not in accept:
+            response.close()
+            after = parse_retry_after(response.headers.get("Retry-After"), time.time())
+            error = source_error(response.status_code, response.reason or "", after)
+            error.op, error.target = "GET", redact_url(url)
+            raise error
+        if url != self._url:
+            self._resolved = url
+        return response
+
+    def _send(self, url: str, headers: dict[str, str], *, trusted: bool) -> requests.Response:
+        """Send one GET. ``trusted``: the caller's headers and credentials may go to this host."""
+        with translated("GET", redact_url(url)):
+            if trusted:
+                request = requests.Request("GET", url, headers={**_OWN_HEADERS, **self._headers, **headers})
+                prepared = self._session.prepare_request(request)
+            else:
+                prepared = requests.Request("GET", url, headers={**_OWN_HEADERS, **headers}).prepare()
+            return self._exchange(prepared, trusted=trusted)
+
+    def _exchange(self, prepared: requests.PreparedRequest, *, trusted: bool) -> requests.Response:
+        # Not Session.send: even with redirects off it reads a redirect's whole body into memory to prepare the next hop.
+        url = prepared.url or self._url
+        options = {
+            "stream": True,
+            "timeout": (self._timeouts.connect, self._timeouts.read),
+            "verify": self._environment.verify,
+            "cert": self._session.cert if trusted else None,
+            "proxies": self._environment.proxies_for(url),
+        }
+        response = self._session.get_adapter(url).send(prepared, **options)  # type: ignore[arg-type]
+        if trusted:
+            extract_cookies_to_jar(self._session.cookies, prepared, response.raw)
+            # Authentication such as Digest answers a 401 from a response hook.
+            response = dispatch_hook("response", prepared.hooks, response, **options)
+        return response
+
+    def _check_redirect(self, url: str, target: str) -> None:
+        scheme = urlsplit(target).scheme.lower()
+        if scheme not in ("http", "https"):
+            raise SourceRefused(f"the source redirects to {scheme!r}, not http or https", op="GET", target=self.name)
+        if urlsplit(url).scheme.lower() == "https" and scheme == "http":
+            raise SourceRefused(
+                f"the source redirects from https to {redact_url(target)}, which is not encrypted",
+                op="GET",
+                target=self.name,
+            )
+
+
+def _new_session(connections: int, verify: bool | str) -> requests.Session:
+    session = requests.Session()
+    adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections + 1, max_retries=0)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    session.verify = verify
+    return session
+
+
+def _same_host(first: str, second: str) -> bool:
+    """Whether credentials for ``first`` may go to ``second``: the same host and port, or its upgrade to https."""
+    a, b = urlsplit(first), urlsplit(second)
+    with suppress(ValueError):
+        ports = [part.port or {"http": 80, "https": 443}.get(part.scheme.lower()) for part in (a, b)]
+        upgrade = (a.scheme.lower(), ports[0], b.scheme.lower(), ports[1]) == ("http", 80, "https", 443)
+        same = a.scheme.lower() == b.scheme.lower() and ports[0] == ports[1]
+        return a.hostname == b.hostname and (same or upgrade)
+    return False

@@ -1,0 +1,198 @@
+"""Move a probed source's bytes to the store by the way the plan chose, and publish them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from airflow_s3stream.engine.checksums import RunningDigest, combine, crc64nvme, crc64nvme_text
+from airflow_s3stream.engine.protocols import (
+    Body,
+    CompletedPart,
+    ObjectHeaders,
+    Sink,
+    Source,
+    StoredObject,
+    Upload,
+)
+from airflow_s3stream.engine.publish import Content, Publisher, composite_etag
+from airflow_s3stream.engine.relay import Relay
+from airflow_s3stream.engine.run import Run
+from airflow_s3stream.engine.spool import Buffer, Spool
+from airflow_s3stream.engine.stream import SourceStream
+from airflow_s3stream.exceptions import IntegrityError
+from airflow_s3stream.plan.digests import Digest
+from airflow_s3stream.plan.parts import TransferPlan
+from airflow_s3stream.plan.probe import Probe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A published object and what is known of it."""
+
+    stored: StoredObject
+    size: int
+    checksum: str
+    verification: str
+    parts: int
+
+
+class Mover:
+    """Moves one source. ``upload`` is the multipart upload to abort on failure, None while there is none."""
+
+    def __init__(
+        self,
+        run: Run,
+        source: Source,
+        sink: Sink,
+        probe: Probe,
+        plan: TransferPlan,
+        expected: Digest | None,
+        headers: ObjectHeaders,
+    ) -> None:
+        self._run = run
+        self._source = source
+        self._sink = sink
+        self._probe = probe
+        self._plan = plan
+        self._expected = expected
+        self._headers = headers
+        self._small: bytearray | None = None
+        self._parts: list[CompletedPart] = []
+        self.upload: Upload | None = None
+        self.size = 0
+        """Bytes moved, once :meth:`move` has ended."""
+        self._crc = 0
+
+    def move(self, body: Body) -> None:
+        """
+        Bring all bytes to the store, unpublished; or into memory, if they are few.
+
+        :raises IntegrityError: size or checksum differs from the expected one.
+        """
+        if self._plan.mode == "relay":
+            self._relay(body)
+        else:
+            self._spool(body)
+
+    def _relay(self, body: Body) -> None:
+        upload = self._begin()
+        other = self._expected.algorithm if self._expected and self._expected.algorithm != "crc64nvme" else None
+        relay = Relay(
+            self._run, self._source, self._sink, self._probe,
+            upload=upload, want_md5=self._want_md5(upload), extra=other,
+        )  # fmt: skip
+        self._parts = relay.move(self._plan, body)
+        self._settle()
+        if self._expected is not None:
+            value = self._crc.to_bytes(8, "big")
+            if other is not None:
+                crcs = [(int.from_bytes(relay.extras[part.number], "big"), part.size) for part in self._parts]
+                value = combine(other, crcs).to_bytes(4, "big")
+            self._check(value)
+
+    def _spool(self, body: Body) -> None:
+        digest = RunningDigest(self._expected.algorithm) if self._expected else None
+        stream = SourceStream(
+            self._run, self._source, self._probe, self._whole(body),
+            on_bytes=digest.update if digest else None, most=self._most,
+        )  # fmt: skip
+        try:
+            spool = Spool(self._run, stream, self._sink, self._plan)
+            self._run.crew([lambda: spool.read_first(alone=self._plan.mode == "put")])
+            first = spool.first
+            if spool.ended:
+                self._keep_small(spool, first)
+            else:
+                upload = self._begin()
+                self._parts = spool.move(upload, first, want_md5=self._want_md5(upload))
+                self._settle()
+        finally:
+            stream.close()
+        if digest is not None:
+            self._check(digest.digest())
+
+    def _keep_small(self, spool: Spool, first: Buffer) -> None:
+        self._small = bytearray(first.content)
+        self.size, self._crc = len(self._small), crc64nvme(self._small)
+        spool.release(first)
+
+    def _whole(self, body: Body) -> Body:
+        """Give a body with all bytes: the probe's, or a new one where that is but a piece."""
+        if self._probe.whole:
+            return body
+        body.close()
+        _, whole = self._run.call("opening the source", self._source.open_whole)
+        return whole
+
+    @property
+    def _most(self) -> int | None:
+        """Bytes after which reading is pointless."""
+        options = self._run.options
+        return options.max_bytes if options.if_size_outside == "fail" or options.max_bytes is None else None
+
+    def _begin(self) -> Upload:
+        self.upload = self._run.call("beginning the upload", lambda: self._sink.begin(self._headers))
+        return self.upload
+
+    def _want_md5(self, upload: Upload) -> bool:
+        """Where the store keeps no checksum, a strict transfer proves its parts by their ETags."""
+        return self._run.options.strict and not upload.checksums
+
+    def _settle(self) -> None:
+        self.size = sum(part.size for part in self._parts)
+        self._crc = combine("crc64nvme", [(part.crc, part.size) for part in self._parts])
+        if self._probe.size is not None and self.size != self._probe.size:
+            raise IntegrityError(
+                f"{self.size} bytes were stored of {self._probe.size}", op="move", target=self._sink.name
+            )
+
+    def _check(self, value: bytes) -> None:
+        if self._expected is not None and value != self._expected.value:
+            raise IntegrityError(
+                f"the source's checksum is {replace(self._expected, value=value)}, expected was {self._expected}",
+                op="read",
+                target=self._source.name,
+            )
+
+    def publish(self, marker: str, *, create_only: bool) -> Moved:
+        """
+        Make the object visible and prove what is stored.
+
+        :raises IntegrityError: only the size could be proved and ``strict`` is set, or the store holds something else.
+        """
+        upload, small = self.upload, self._small
+        content = Content(size=self.size, crc=self._crc, etag=self._etag(), marker=marker)
+        publisher = Publisher(self._run, self._sink, content)
+        stored = publisher.publish(self._request(create_only))
+        self.upload = None
+        stored, level = publisher.verify(stored, confirmed=upload.checksums if upload else True)
+        if self._run.options.strict and level not in ("crc64nvme", "md5-etag"):
+            raise IntegrityError(
+                f"the object is published, but only its verification level {level!r} could be proved and strict is set",
+                op="verify",
+                target=self._sink.name,
+            )
+        return Moved(
+            stored=stored,
+            size=self.size,
+            checksum=f"crc64nvme:{crc64nvme_text(self._crc)}",
+            verification=level,
+            parts=1 if small is not None else len(self._parts),
+        )
+
+    def _etag(self) -> str | None:
+        if self._small is not None:
+            return hashlib.md5(self._small, usedforsecurity=False).hexdigest()
+        return composite_etag(self._parts)
+
+    def _request(self, create_only: bool) -> Callable[[], StoredObject]:
+        upload, small = self.upload, self._small
+        if small is not None:
+            return lambda: self._sink.put(small, self._crc, self._headers, create_only=create_only)
+        if upload is None:
+            raise RuntimeError("publish before move")
+        return lambda: self._sink.complete(
+            upload, self._parts, size=self.size, crc=self._crc, create_only=create_only
+        )

@@ -1,0 +1,150 @@
+"""The two ends of a transfer, as small protocols. Everything between them works with any pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from airflow_s3stream.exceptions import S3StreamError
+from airflow_s3stream.plan.probe import Probe
+from airflow_s3stream.plan.ranges import ByteRange
+
+
+class Body(Protocol):
+    """An open stream of bytes."""
+
+    def readinto(self, view: memoryview) -> int:
+        """
+        Fill ``view`` from its start; return how many bytes, 0 only at the proper end.
+
+        :raises SourceTruncated: the stream ended before its promised end.
+        :raises SourceError: it broke in another way.
+        """
+
+    def close(self) -> None:
+        """Give the connection back if all was read, else drop it. Safe to call twice."""
+
+    def interrupt(self, error: S3StreamError) -> None:
+        """Wake a blocked ``readinto`` and make it, and all later ones, raise ``error``. Any thread may call it."""
+
+
+class Source(Protocol):
+    """Where bytes come from."""
+
+    @property
+    def name(self) -> str:
+        """The redacted URL."""
+
+    def probe(self) -> tuple[Probe, Body]:
+        """Ask for all bytes as one open-ended range; return what was learnt and the open body."""
+
+    def open_whole(self) -> tuple[Probe, Body]:
+        """Ask again for all bytes, without a range and without a condition."""
+
+    def open_range(self, probe: Probe, span: ByteRange) -> tuple[ByteRange, Body]:
+        """
+        Open the bytes of ``span`` of the version that ``probe`` saw.
+
+        :returns: the range the body carries, which starts where asked and may end sooner.
+        :raises SourceChanged: the source is another version now.
+        :raises SourceMisbehaved: the answer is not the range asked for.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """An object as the store describes it; None where it did not say."""
+
+    etag: str
+    version_id: str | None = None
+    size: int | None = None
+    checksum: str | None = None
+    """The full-object CRC-64/NVME in base64."""
+    metadata: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A multipart upload under way."""
+
+    upload_id: str
+    checksums: bool
+    """Whether the store said that it keeps a CRC-64/NVME, so parts carry theirs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletedPart:
+    """A part the store has. ``md5`` is set only where it was computed."""
+
+    number: int
+    size: int
+    etag: str
+    crc: int
+    md5: bytes | None = None
+
+
+class PartBody(Protocol):
+    """The bytes of one part on their way, read once from start to end."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield the bytes in pieces; a piece is valid only until the next one is asked for."""
+
+    def sent(self) -> None:
+        """Note that all bytes are on their way; the store's answer is still to come."""
+
+    @property
+    def crc(self) -> int:
+        """The CRC-64/NVME of all bytes, known once ``pieces`` has ended."""
+
+    @property
+    def md5(self) -> bytes | None:
+        """The MD5 of all bytes where it is wanted, known once ``pieces`` has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectHeaders:
+    """What goes with the object when it is created."""
+
+    content_type: str | None
+    content_encoding: str | None
+    metadata: Mapping[str, str]
+
+
+class Sink(Protocol):
+    """Where bytes go: one key. Each method is one attempt; retrying is the caller's."""
+
+    @property
+    def name(self) -> str:
+        """``s3://bucket/key``."""
+
+    def head(self) -> StoredObject | None:
+        """Describe what is at the key; None when nothing is."""
+
+    def put(self, body: bytes | bytearray, crc: int, headers: ObjectHeaders, *, create_only: bool) -> StoredObject:
+        """
+        Store a small object in one request.
+
+        :raises SinkConflict: ``create_only`` and the key exists, as far as the store checks that.
+        """
+
+    def begin(self, headers: ObjectHeaders) -> Upload:
+        """Begin a multipart upload."""
+
+    def put_part(self, upload: Upload, number: int, body: PartBody) -> CompletedPart:
+        """Store one part; the same number again replaces it."""
+
+    def complete(
+        self, upload: Upload, parts: list[CompletedPart], *, size: int, crc: int, create_only: bool
+    ) -> StoredObject:
+        """Publish the object. An answer that is lost on the way raises SinkUnavailable although it may be done."""
+
+    def abort(self, upload: Upload) -> None:
+        """Remove the upload and its parts; one that is gone already is fine."""
+
+    def how_to_abort(self, upload: Upload) -> str:
+        """Tell a person the command that removes the upload."""

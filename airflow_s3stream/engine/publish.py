@@ -1,0 +1,142 @@
+"""The last step: make the object visible, settle what a lost answer left open, and prove what is stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from airflow_s3stream.engine.checksums import crc64nvme_text
+from airflow_s3stream.engine.protocols import CompletedPart, Sink, StoredObject
+from airflow_s3stream.engine.run import Run
+from airflow_s3stream.exceptions import (
+    IntegrityError,
+    S3StreamError,
+    SinkConflict,
+    SinkDenied,
+    SinkError,
+    UploadVanished,
+)
+
+MARKER = "s3stream-transfer-id"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What the object must be: computed from the bytes read, before it is published."""
+
+    size: int
+    crc: int
+    etag: str | None
+    """The ETag that MD5s make, where they were computed: of the object, or of its parts' MD5s with their number."""
+    marker: str
+    """The random name of this transfer in the object's metadata."""
+
+
+def composite_etag(parts: list[CompletedPart]) -> str | None:
+    """Give the ETag of a multipart object: the MD5 of its parts' MD5s, a dash, their number. None without MD5s."""
+    if not parts or any(part.md5 is None for part in parts):
+        return None
+    joined = b"".join(part.md5 or b"" for part in parts)
+    return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+class Publisher:
+    """Publishes one object through a sink."""
+
+    def __init__(self, run: Run, sink: Sink, content: Content) -> None:
+        self._run = run
+        self._sink = sink
+        self._content = content
+
+    def publish(self, request: Callable[[], StoredObject]) -> StoredObject:
+        """
+        Make the request that publishes, until it is known to have worked or to have failed.
+
+        S3 may have done the work although the answer was lost, and then refuses the repetition (NoSuchUpload; 412
+        where the key must be empty). So a failure is only believed after a look at the key: our marker, size and
+        checksum there mean that it worked.
+        """
+
+        def attempt() -> StoredObject:
+            try:
+                return self._run.limits.call(request)
+            except (UploadVanished, SinkConflict):
+                found = self._find()
+                if found is None:
+                    raise
+                return found
+
+        try:
+            return self._run.retrier.call("publishing the object", attempt)
+        except SinkError as error:
+            found = self._find() if error.retryable else None
+            if found is None:
+                raise
+            return found
+
+    def _find(self) -> StoredObject | None:
+        """Look whether the object at the key is the one this transfer made."""
+        content = self._content
+        try:
+            found = self._run.call("looking at the key", self._sink.head)
+        except SinkError:
+            return None
+        if found is None or (found.metadata or {}).get(MARKER) != content.marker or found.size != content.size:
+            return None
+        return found if found.checksum in (None, crc64nvme_text(content.crc)) else None
+
+    def verify(self, stored: StoredObject, *, confirmed: bool) -> tuple[StoredObject, str]:
+        """
+        Find out what can be proved about the stored object.
+
+        :param stored: the publishing request's answer.
+        :param confirmed: the store checks checksums, so its answer to the publishing request counts as proof.
+        :returns: the object as now known, and the verification level of :class:`TransferResult`.
+        :raises IntegrityError: the store holds something else.
+        """
+        ours = crc64nvme_text(self._content.crc)
+        if confirmed and stored.checksum == ours:
+            return stored, "crc64nvme"
+        try:
+            found = self._run.call("verifying the object", self._sink.head)
+        except SinkDenied:  # allowed to write but not to read: what the publishing answer said is all there is
+            return stored, self._level(stored)
+        if found is None:
+            raise IntegrityError("the store confirmed the object and does not have it", op="verify", target=self._sink.name)
+        self._compare(found)
+        version = found.version_id or stored.version_id
+        return (
+            StoredObject(
+                etag=found.etag or stored.etag,
+                version_id=version,
+                size=found.size,
+                checksum=found.checksum,
+                metadata=found.metadata,
+            ),
+            self._level(found),
+        )
+
+    def _level(self, found: StoredObject) -> str:
+        content = self._content
+        if found.checksum == crc64nvme_text(content.crc):
+            return "crc64nvme"
+        if content.etag and found.etag.strip('"') == content.etag:
+            return "md5-etag"
+        return "size" if found.size == content.size else "none"
+
+    def _compare(self, found: StoredObject) -> None:
+        content, problem = self._content, None
+        marker = (found.metadata or {}).get(MARKER, content.marker)
+        if marker != content.marker:
+            error: S3StreamError = SinkConflict("another writer replaced the object right after it was published")
+            error.op, error.target = "verify", self._sink.name
+            raise error
+        if found.size is not None and found.size != content.size:
+            problem = f"it has {found.size} bytes, {content.size} were read"
+        elif found.checksum is not None and found.checksum != crc64nvme_text(content.crc):
+            problem = f"its CRC64NVME is {found.checksum}, that of the bytes read {crc64nvme_text(content.crc)}"
+        if problem:
+            raise IntegrityError(
+                f"the store holds a wrong object at the key, remove it: {problem}", op="verify", target=self._sink.name
+            )

@@ -1,0 +1,163 @@
+"""An S3 key as a Sink. Every method is one request, through boto3."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from botocore.exceptions import ClientError
+
+from airflow_s3stream.config import ObjectOptions
+from airflow_s3stream.engine.checksums import crc64nvme_text
+from airflow_s3stream.engine.framing import RequestBody
+from airflow_s3stream.engine.protocols import CompletedPart, ObjectHeaders, PartBody, StoredObject, Upload
+from airflow_s3stream.engine.s3errors import translated
+from airflow_s3stream.engine.s3parts import send_parts_as_given
+from airflow_s3stream.exceptions import IntegrityError, SinkError, SinkMissing, SinkRejected, UploadVanished
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class S3Sink:
+    """
+    One key of one bucket.
+
+    :param client: from :func:`~airflow_s3stream.engine.s3client.new_client` or with the same settings.
+    :param options: what is stored with the object.
+    """
+
+    def __init__(self, client: S3Client, bucket: str, key: str, *, options: ObjectOptions | None = None) -> None:
+        self._client = client
+        self._where = {"Bucket": bucket, "Key": key}
+        self._options = options or ObjectOptions()
+        send_parts_as_given(client)
+
+    @property
+    def name(self) -> str:
+        """``s3://bucket/key``."""
+        return f"s3://{self._where['Bucket']}/{self._where['Key']}"
+
+    def head(self) -> StoredObject | None:
+        """Describe what is at the key; None when nothing is."""
+        with translated("HeadObject", self.name):
+            try:
+                answer = self._client.head_object(**self._where, ChecksumMode="ENABLED")
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                    return None
+                raise
+        return _stored(answer)
+
+    def put(
+        self, body: bytes | bytearray, crc: int, headers: ObjectHeaders, *, create_only: bool
+    ) -> StoredObject:
+        """Store a small object in one request."""
+        extra: dict[str, Any] = {"IfNoneMatch": "*"} if create_only else {}
+        with translated("PutObject", self.name):
+            answer = self._client.put_object(
+                **self._where,
+                **self._headers(headers),
+                **extra,
+                Body=body,
+                ContentLength=len(body),
+                ChecksumCRC64NVME=crc64nvme_text(crc),
+            )
+        return _stored(answer)
+
+    def begin(self, headers: ObjectHeaders) -> Upload:
+        """Begin a multipart upload with a full-object CRC-64/NVME; without, on a store that knows none."""
+        with translated("CreateMultipartUpload", self.name):
+            try:
+                answer = self._create(headers, ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT")
+            except SinkRejected:
+                answer = self._create(headers)
+        return Upload(upload_id=answer["UploadId"], checksums=answer.get("ChecksumAlgorithm") == "CRC64NVME")
+
+    def _create(self, headers: ObjectHeaders, **checksum: Any) -> Any:
+        with translated("CreateMultipartUpload", self.name):
+            return self._client.create_multipart_upload(**self._where, **self._headers(headers), **checksum)
+
+    def put_part(self, upload: Upload, number: int, body: PartBody) -> CompletedPart:
+        """
+        Store one part.
+
+        A store that said it keeps checksums gets the CRC-64/NVME as a trailer and refuses bytes that do not match it.
+        Any other gets plain bytes: it could not check a trailer, and might keep the framing as content.
+        """
+        request = RequestBody(body, trailer=upload.checksums)
+        with translated("UploadPart", self.name, failure=lambda: request.failure):
+            answer = self._client.upload_part(
+                **self._where, UploadId=upload.upload_id, PartNumber=number, Body=request  # type: ignore[arg-type]
+            )
+            told, ours = answer.get("ChecksumCRC64NVME"), crc64nvme_text(body.crc)
+            if told and told != ours:
+                raise IntegrityError(f"part {number}: the store has CRC64NVME {told}, sent was {ours}", retryable=True)
+            etag = answer.get("ETag", "")
+            if not etag:
+                raise SinkError(f"part {number}: the store's answer has no ETag", retryable=True)
+            if body.md5 and etag.strip('"') != body.md5.hex():
+                raise IntegrityError(f"part {number}: the store's ETag {etag} is not the MD5 of what was sent",
+                                     retryable=True)  # fmt: skip
+        return CompletedPart(number=number, size=body.size, etag=etag, crc=body.crc, md5=body.md5)
+
+    def complete(
+        self, upload: Upload, parts: list[CompletedPart], *, size: int, crc: int, create_only: bool
+    ) -> StoredObject:
+        """Publish the object, on condition of its size, its checksum and, with ``create_only``, an empty key."""
+        listed: list[dict[str, Any]] = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
+        extra: dict[str, Any] = {"IfNoneMatch": "*"} if create_only else {}
+        if upload.checksums:
+            for item, part in zip(listed, parts, strict=True):
+                item["ChecksumCRC64NVME"] = crc64nvme_text(part.crc)
+            extra.update(ChecksumCRC64NVME=crc64nvme_text(crc), ChecksumType="FULL_OBJECT", MpuObjectSize=size)
+        with translated("CompleteMultipartUpload", self.name):
+            answer = self._client.complete_multipart_upload(
+                **self._where,
+                **extra,
+                UploadId=upload.upload_id,
+                MultipartUpload={"Parts": listed},  # type: ignore[typeddict-item]
+            )
+        return _stored(answer)
+
+    def abort(self, upload: Upload) -> None:
+        """Remove the upload and its parts; one that is gone already is fine."""
+        with translated("AbortMultipartUpload", self.name):
+            try:
+                with translated("AbortMultipartUpload", self.name):
+                    self._client.abort_multipart_upload(**self._where, UploadId=upload.upload_id)
+            except (UploadVanished, SinkMissing):
+                return
+
+    def how_to_abort(self, upload: Upload) -> str:
+        """Tell a person the command that removes the upload."""
+        return (
+            f"aws s3api abort-multipart-upload --bucket {self._where['Bucket']} --key '{self._where['Key']}' "
+            f"--upload-id {upload.upload_id}"
+        )
+
+    def _headers(self, headers: ObjectHeaders) -> dict[str, Any]:
+        options = self._options
+        given = {
+            "ContentType": options.content_type or headers.content_type,
+            "ContentEncoding": headers.content_encoding,
+            "Metadata": {**options.metadata, **headers.metadata},
+            "Tagging": urlencode(options.tags) or None,
+            "StorageClass": options.storage_class,
+            "ServerSideEncryption": options.server_side_encryption,
+            "SSEKMSKeyId": options.kms_key_id,
+        }
+        return {name: value for name, value in given.items() if value}
+
+
+def _stored(answer: Any) -> StoredObject:
+    checksum = answer.get("ChecksumCRC64NVME")
+    if answer.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
+        checksum = None
+    return StoredObject(
+        etag=answer.get("ETag", ""),
+        version_id=answer.get("VersionId"),
+        size=answer.get("ContentLength"),
+        checksum=checksum,
+        metadata=answer.get("Metadata"),
+    )

@@ -1,0 +1,201 @@
+"""Spool: one reader fills part buffers, uploaders empty them, all under one byte budget."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from airflow_s3stream.config import MiB
+from airflow_s3stream.engine.checksums import crc64nvme
+from airflow_s3stream.engine.pace import MEMORY
+from airflow_s3stream.engine.protocols import CompletedPart, Sink, Upload
+from airflow_s3stream.engine.run import Run
+from airflow_s3stream.engine.stop import POLL
+from airflow_s3stream.engine.stream import SourceStream
+from airflow_s3stream.exceptions import LimitExceeded
+from airflow_s3stream.plan.parts import TransferPlan
+
+_PIECE = MiB  # bytes handed to the network at a time
+
+
+@dataclass(slots=True, eq=False)
+class Buffer:
+    """Memory for one part, reserved from the process's budget."""
+
+    memory: bytearray
+    filled: int = 0
+
+    @property
+    def content(self) -> memoryview:
+        """The bytes read into it."""
+        return memoryview(self.memory)[: self.filled]
+
+
+class BufferedPart:
+    """A part held in memory, as a :class:`~airflow_s3stream.engine.protocols.PartBody`. Can be sent again."""
+
+    def __init__(self, run: Run, content: memoryview, *, want_md5: bool) -> None:
+        self._run = run
+        self._content = content
+        self._crc = crc64nvme(content)
+        self._md5 = hashlib.md5(content, usedforsecurity=False).digest() if want_md5 else None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the part."""
+        return len(self._content)
+
+    @property
+    def crc(self) -> int:
+        """The CRC-64/NVME."""
+        return self._crc
+
+    @property
+    def md5(self) -> bytes | None:
+        """The MD5, where it is wanted."""
+        return self._md5
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Slice the memory."""
+        for start in range(0, self.size, _PIECE):
+            self._run.limits.check()
+            yield self._content[start : start + _PIECE]
+
+    def sent(self) -> None:
+        """Nothing waits for this."""
+
+
+class Spool:
+    """Moves one stream into parts with one reader and N uploaders."""
+
+    def __init__(self, run: Run, stream: SourceStream, sink: Sink, plan: TransferPlan) -> None:
+        self._run = run
+        self._stream = stream
+        self._sink = sink
+        self._plan = plan
+        self._full: SimpleQueue[tuple[int, Buffer] | None] = SimpleQueue()
+        self.first = Buffer(bytearray())
+        self.ended = False
+        self._lock = threading.Lock()
+        self._completed: dict[int, CompletedPart] = {}
+
+    def read_first(self, *, alone: bool) -> None:
+        """
+        Read the first part into ``first``; ``ended`` tells whether it is the whole source.
+
+        :param alone: it must be.
+        """
+        buffer = self._reserve(self._plan.size_of(1))
+        try:
+            self._fill(buffer)
+            self.ended = alone or buffer.filled < len(buffer.memory)
+            if self.ended:
+                self._stream.finish()
+        except BaseException:
+            self.release(buffer)
+            raise
+        self.first = buffer
+
+    def move(self, upload: Upload, first: Buffer, *, want_md5: bool) -> list[CompletedPart]:
+        """Move all parts, the first one read already; return them in order."""
+        self._upload = upload
+        self._want_md5 = want_md5
+        try:
+            self._run.crew([lambda: self._read(first), *[self._send] * self._plan.connections])
+        finally:
+            self._drain()
+        return [self._completed[number] for number in sorted(self._completed)]
+
+    def release(self, buffer: Buffer) -> None:
+        """Give a buffer back to the budget."""
+        MEMORY.release(len(buffer.memory))
+        buffer.memory = bytearray()
+        buffer.filled = 0
+
+    def _reserve(self, size: int) -> Buffer:
+        MEMORY.reserve(size, self._run.options.max_memory, self._run.limits)
+        return Buffer(bytearray(size))
+
+    def _fill(self, buffer: Buffer) -> None:
+        wanted = len(buffer.memory)
+        if self._plan.size is not None:
+            wanted = min(wanted, self._plan.size - self._stream.position)
+        buffer.filled = self._stream.readinto(memoryview(buffer.memory)[:wanted])
+
+    def _read(self, first: Buffer) -> None:
+        """Fill buffers until the source ends. Runs on the reader's thread."""
+        try:
+            number, filled = 1, self._pass_on(1, first)
+            while filled and self._stream.position != self._plan.size:
+                number += 1
+                self._check_number(number)
+                buffer = self._reserve(self._plan.size_of(number))
+                try:
+                    self._fill(buffer)
+                except BaseException:
+                    self.release(buffer)
+                    raise
+                filled = self._pass_on(number, buffer)
+            self._stream.finish()
+        finally:
+            self._stream.close()
+        for _ in range(self._plan.connections):
+            self._full.put(None)
+
+    def _pass_on(self, number: int, buffer: Buffer) -> bool:
+        """Hand a buffer to the uploaders; tell whether it was full, so that more may follow."""
+        full = buffer.filled == len(buffer.memory)
+        if buffer.filled:
+            self._full.put((number, buffer))
+        else:
+            self.release(buffer)  # the source ended right behind the part before
+        return full
+
+    def _check_number(self, number: int) -> None:
+        if number > self._plan.limits.max_parts:
+            raise LimitExceeded(
+                f"the source is longer than {self._stream.position} bytes, all that {number - 1} parts can hold "
+                f"under max_memory={self._run.options.max_memory}; give more memory or a larger part_size"
+            )
+
+    def _send(self) -> None:
+        """Upload full buffers until the reader says that there are no more. Runs on each uploader's thread."""
+        while True:
+            item = self._next()
+            if item is None:
+                return
+            number, buffer = item
+            try:
+                self._run.limiter.acquire()
+                try:
+                    self._store(number, buffer)
+                finally:
+                    self._run.limiter.release()
+            finally:
+                self.release(buffer)
+
+    def _next(self) -> tuple[int, Buffer] | None:
+        while True:
+            try:
+                return self._full.get(timeout=POLL)
+            except Empty:
+                self._run.limits.check()
+
+    def _store(self, number: int, buffer: Buffer) -> None:
+        part = BufferedPart(self._run, buffer.content, want_md5=self._want_md5)
+        completed = self._run.retrier.call(
+            f"part {number}", lambda: self._sink.put_part(self._upload, number, part)
+        )
+        with self._lock:
+            self._completed[number] = completed
+        self._run.stored(completed)
+
+    def _drain(self) -> None:
+        """Give back the buffers that nobody took."""
+        while not self._full.empty():
+            item = self._full.get_nowait()
+            if item is not None:
+                self.release(item[1])

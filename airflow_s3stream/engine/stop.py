@@ -1,0 +1,117 @@
+"""Stopping: a flag that a signal handler may set, and waiting that notices it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+from airflow_s3stream.exceptions import DeadlineExceeded, Stopped
+
+T = TypeVar("T")
+
+POLL = 0.1  # seconds; how late a stop may be noticed by whoever waits
+
+
+class StopFlag:
+    """
+    Asks a transfer to stop. Setting it takes no lock, so a signal handler may do it.
+
+    Airflow calls ``on_kill`` from a signal handler on the very thread that waits for the transfer: an Event
+    would deadlock there, a plain attribute cannot.
+    """
+
+    def __init__(self) -> None:
+        self._reason: str | None = None
+
+    def request(self, reason: str) -> None:
+        """Ask to stop; the first reason is kept."""
+        self._reason = self._reason or reason
+
+    @property
+    def reason(self) -> str | None:
+        """Why, or None while nobody has asked."""
+        return self._reason
+
+
+class Limits:
+    """The two ends of patience for one transfer: a stop flag and a deadline, checked together."""
+
+    def __init__(
+        self,
+        stop: StopFlag,
+        deadline: float | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.clock = clock
+        self._sleep = sleep
+        self._stop = stop
+        self._seconds = deadline
+        self._ends = None if deadline is None else clock() + deadline
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        """Make every later check raise: the transfer has failed and its workers must end."""
+        self._abandoned = True
+
+    def check(self) -> None:
+        """
+        Return if the transfer may go on.
+
+        :raises Stopped: somebody asked to stop, or the transfer was abandoned.
+        :raises DeadlineExceeded: the deadline has passed.
+        """
+        if self._stop.reason is not None:
+            raise Stopped(f"the transfer was stopped: {self._stop.reason}")
+        if self._abandoned:
+            raise Stopped("the transfer was given up")
+        if self._ends is not None and self.clock() >= self._ends:
+            raise DeadlineExceeded(f"the transfer did not end within its deadline of {self._seconds:g} s")
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline; None when there is none."""
+        return None if self._ends is None else max(0.0, self._ends - self.clock())
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, in steps short enough to notice a stop."""
+        ends = self.clock() + seconds
+        while True:
+            self.check()
+            left = ends - self.clock()
+            if left <= 0:
+                return
+            self._sleep(min(left, POLL))
+
+    def call(self, action: Callable[[], T]) -> T:
+        """
+        Run a blocking call on a thread of its own, so that a stop need not wait for a socket.
+
+        A call that is left behind ends by its socket's timeout; its result is dropped.
+        """
+        return run_detached(action, self.check)
+
+
+def run_detached(action: Callable[[], T], check: Callable[[], None]) -> T:
+    """Run ``action`` on a daemon thread; wait for it, calling ``check`` at every poll."""
+    results: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put((action(), None))
+        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread, which raises it
+            results.put((None, error))
+
+    threading.Thread(target=run, name="s3stream-call", daemon=True).start()
+    while True:
+        try:
+            value, error = results.get(timeout=POLL)
+        except Empty:
+            check()
+            continue
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]

@@ -1,0 +1,172 @@
+"""One stream of all the source's bytes, mended where it breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from airflow_s3stream.config import MiB
+from airflow_s3stream.engine.checksums import crc64nvme
+from airflow_s3stream.engine.protocols import Body, Source
+from airflow_s3stream.engine.retrying import Tries
+from airflow_s3stream.engine.run import Run
+from airflow_s3stream.exceptions import IntegrityError, S3StreamError, SourceChanged, SourceRefused, SourceTruncated
+from airflow_s3stream.plan.probe import Probe
+from airflow_s3stream.plan.ranges import ByteRange
+
+_READ = MiB
+
+
+class SourceStream:
+    """
+    The source's bytes in order.
+
+    Where the stream breaks it is opened again: at the next byte, if the source has ranges and a strong validator;
+    else from the start, and what was read before is read again and must have the same CRC-64/NVME. Either way the
+    bytes handed out are those of one single version. Read by one thread.
+
+    :param first: the probe's body.
+    :param on_bytes: sees all bytes, once, in order.
+    :param most: bytes after which the source is refused.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        source: Source,
+        probe: Probe,
+        first: Body,
+        *,
+        on_bytes: Callable[[memoryview], None] | None = None,
+        most: int | None = None,
+    ) -> None:
+        self._run = run
+        self._source = source
+        self._probe = probe
+        self._tries = Tries(run.retrier, "the source's stream")
+        self._on_bytes = on_bytes
+        self._most = most
+        self._body: Body | None = first
+        self._reading = run.watch(first)
+        self.position = 0
+        """Bytes handed out so far."""
+        self._crc = 0
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill ``view`` from its start, wholly unless the source ends; 0 at its end."""
+        filled = 0
+        while filled < len(view):
+            self._run.limits.check()
+            try:
+                got = self._read(view[filled : filled + _READ])
+            except S3StreamError as error:
+                self._mend(error)
+                continue
+            if not got:
+                break
+            self._take(view[filled : filled + got])
+            filled += got
+        return filled
+
+    def finish(self) -> None:
+        """
+        Check that the source ends here.
+
+        :raises IntegrityError: it goes on.
+        """
+        if self.readinto(memoryview(bytearray(1))):
+            raise IntegrityError(
+                f"the source is longer than the {self.position - 1} bytes expected", op="read", target=self._source.name
+            )
+
+    def _take(self, piece: memoryview) -> None:
+        self.position += len(piece)
+        self._crc = crc64nvme(piece, self._crc)
+        if self._most is not None and self.position > self._most:
+            raise SourceRefused(f"the source is longer than max_bytes={self._most}", op="read", target=self._source.name)
+        if self._on_bytes:
+            self._on_bytes(piece)
+        self._run.bandwidth.take(len(piece))
+        self._run.meter.move(len(piece))
+        self._tries.moved(len(piece))
+
+    def _read(self, view: memoryview) -> int:
+        if self._body is None:
+            self._use(self._reopen())
+        assert self._body is not None  # noqa: S101 - for the type checker; _use has just set it
+        self._reading.since = self._run.clock()
+        try:
+            got = self._body.readinto(view)
+        finally:
+            self._reading.since = None
+        size = self._probe.size
+        if not got and size is not None and self.position < size:
+            raise SourceTruncated(f"the source's body ended at byte {self.position} of {size}")
+        return got
+
+    def _mend(self, error: S3StreamError) -> None:
+        self.close()
+        error.target = error.target or self._source.name
+        self._tries.reopen(error)
+
+    def _use(self, body: Body) -> None:
+        self._body = body
+        self._reading = self._run.watch(body)
+
+    def _reopen(self) -> Body:
+        probe = self._probe
+        if probe.accepts_ranges and probe.validator and probe.size is not None and self.position < probe.size:
+            carried, body = self._source.open_range(probe, ByteRange(self.position, probe.size))
+            if carried.stop != probe.size:
+                body.close()
+                raise SourceTruncated("the source sent only a piece of the range asked for")
+            return body
+        again, body = self._source.open_whole()
+        try:
+            self._check_same(again)
+            self._reread(body)
+        except BaseException:
+            body.close()
+            raise
+        return body
+
+    def _check_same(self, again: Probe) -> None:
+        was = self._probe
+        for what, before, now in (
+            ("length", was.size, again.size if again.size is not None else was.size),
+            ("Content-Encoding", was.content_encoding, again.content_encoding),
+            ("validator", was.validator, again.validator),
+        ):
+            if before != now:
+                raise SourceChanged(f"the source's {what} was {before} and is now {now}")
+
+    def _reread(self, body: Body) -> None:
+        """Read what was read before, and compare."""
+        reading = self._run.watch(body)
+        buffer, crc, left = memoryview(bytearray(_READ)), 0, self.position
+        try:
+            while left:
+                self._run.limits.check()
+                reading.since = self._run.clock()
+                got = body.readinto(buffer[: min(left, _READ)])
+                if not got:
+                    raise SourceChanged(f"the source now ends {left} bytes before where it had come")
+                crc = crc64nvme(buffer[:got], crc)
+                left -= got
+        finally:
+            self._run.unwatch(reading)
+        if crc != self._crc:
+            raise SourceChanged(f"the first {self.position} bytes of the source are not what they were")
+
+    @property
+    def crc(self) -> int:
+        """The CRC-64/NVME of all bytes handed out."""
+        return self._crc
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._body is not None:
+            self._run.unwatch(self._reading)
+            self._body.close()
+            self._body = None
+
+

@@ -1,0 +1,75 @@
+"""Names: URLs without their secrets, S3 addresses, metadata that S3 accepts."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+
+from airflow_s3stream.config import AWS_LIMITS, S3Limits
+from airflow_s3stream.exceptions import ConfigError
+
+_METADATA_VALUE = 512  # bytes; S3 allows 2 KB for all user metadata together
+
+
+def redact_url(url: str) -> str:
+    """Show a URL without user info, query values and fragment: the one form that may be logged or stored."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        query = "&".join(f"{quote(name, safe='-_.~')}=***" for name, _ in parse_qsl(parts.query, True))
+    except ValueError:
+        return "(unreadable URL)"
+    if parts.query and not query:
+        query = "***"
+    return urlunsplit((parts.scheme, host, parts.path, query, ""))
+
+
+def check_url(url: str) -> str:
+    """
+    Check that ``url`` is absolute http or https.
+
+    :raises ConfigError: otherwise.
+    """
+    shown = redact_url(url) if isinstance(url, str) else repr(url)
+    if not isinstance(url, str) or not url.strip():
+        raise ConfigError(f"url={url!r} is empty; give an absolute http:// or https:// URL")
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port
+    except ValueError as exc:
+        raise ConfigError(f"url={shown!r} is not a URL: {exc}") from None
+    if not parts.scheme or "://" not in url:
+        raise ConfigError(f"url={shown!r} has no scheme; give an absolute http:// or https:// URL")
+    if parts.scheme.lower() not in ("http", "https"):
+        raise ConfigError(f"url={shown!r} has the scheme {parts.scheme!r}; only http and https can be read")
+    if not parts.hostname:
+        raise ConfigError(f"url={shown!r} names no host")
+    return url.strip()
+
+
+def parse_s3_uri(key: str, bucket: str | None = None, limits: S3Limits = AWS_LIMITS) -> tuple[str, str]:
+    """
+    Split ``s3://bucket/key``, or pair a plain key with ``bucket``, and check the key.
+
+    :raises ConfigError: no bucket, two buckets, or a key that is empty or longer than S3 allows.
+    """
+    if not isinstance(key, str):
+        raise ConfigError(f"s3_key={key!r} must be text: s3://bucket/key, or a key beside s3_bucket")
+    if key.startswith("s3://"):
+        if bucket:
+            raise ConfigError(f"s3_key={key!r} names a bucket already; leave out s3_bucket={bucket!r} or the s3:// part")
+        bucket, _, key = key.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise ConfigError(f"s3_key='s3:///{key}' names no bucket; it must look like s3://bucket/key")
+    elif not bucket:
+        raise ConfigError(f"s3_key={key!r} names no bucket; write s3://bucket/key or give s3_bucket")
+    if not key:
+        raise ConfigError(f"s3_key for bucket {bucket!r} is empty; name the object to write: s3://{bucket}/key")
+    length = len(key.encode("utf-8", "surrogatepass"))
+    if length > limits.max_key:
+        raise ConfigError(f"s3_key={key[:60]!r}... has {length} bytes of UTF-8; S3 allows {limits.max_key}")
+    return bucket, key
+
+
+def metadata_value(text: str) -> str:
+    """Make text fit a user-metadata header: percent-encoded outside printable US-ASCII, and cut."""
+    return quote(text, safe="".join(map(chr, range(32, 127))))[:_METADATA_VALUE].strip()
