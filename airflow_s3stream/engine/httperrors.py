@@ -69,6 +69,8 @@ def _by_root(cause: BaseException) -> S3StreamError | None:
         if cause.errno == socket.EAI_AGAIN:
             return SourceUnavailable("the source's host name could not be resolved just now")
         return SourceMissing("the source's host was not found")
+    if isinstance(cause, ConnectionRefusedError):
+        return SourceUnavailable("the source's host refused the connection")
     if isinstance(cause, http.client.LineTooLong) or "got more than" in str(cause):
         return SourceMisbehaved("the source sent more headers than HTTP clients accept")
     if isinstance(cause, http.client.BadStatusLine) and not isinstance(cause, http.client.RemoteDisconnected):
@@ -91,8 +93,6 @@ def _causes(exc: BaseException) -> Iterator[BaseException]:
 
 
 def _word(cause: BaseException) -> str:
-    if isinstance(cause, ConnectionRefusedError):
-        return "connection refused"
     if isinstance(cause, ConnectionResetError):
         return "connection reset"
     if isinstance(cause, OSError) and cause.strerror:

@@ -11,13 +11,14 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.cookies import extract_cookies_to_jar
 from requests.hooks import dispatch_hook
+from requests.utils import default_user_agent
 
 from airflow_s3stream import __version__
 from airflow_s3stream.config import Timeouts
 from airflow_s3stream.engine.httpbody import HttpBody
 from airflow_s3stream.engine.httperrors import translated
 from airflow_s3stream.engine.httpsession import Environment
-from airflow_s3stream.exceptions import SourceDenied, SourceMisbehaved, SourceMissing, SourceRefused
+from airflow_s3stream.exceptions import ConfigError, SourceDenied, SourceMisbehaved, SourceMissing, SourceRefused
 from airflow_s3stream.plan.names import check_url, redact_url
 from airflow_s3stream.plan.probe import Probe, check_partial, read_probe
 from airflow_s3stream.plan.ranges import ByteRange
@@ -26,7 +27,9 @@ from airflow_s3stream.plan.retry import parse_retry_after, source_error
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 # identity: the stored bytes must be the source's own, and ranges count encoded bytes (RFC 9110 section 8.4).
-_OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"airflow-s3stream/{__version__}"}
+_ENCODING = {"Accept-Encoding": "identity"}
+_STRANGER = {"Accept": "*/*", "User-Agent": f"airflow-s3stream/{__version__}"}  # all that other hosts learn
+_RESERVED = ("range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "host")
 
 
 class HttpSource:
@@ -39,7 +42,7 @@ class HttpSource:
         environment are honoured here, ``.netrc`` is not.
     :param headers: sent to the URL's own host only.
     :param verify: False, True, or the path of a CA bundle, which wins over ``REQUESTS_CA_BUNDLE``.
-    :raises ConfigError: the URL is not absolute http or https.
+    :raises ConfigError: the URL is not absolute http or https, or a header is one that this class sets.
     """
 
     def __init__(
@@ -53,9 +56,11 @@ class HttpSource:
         connections: int = 16,
     ) -> None:
         self._url = check_url(url)
-        self._headers = dict(headers or {})
+        self._headers = _check_headers(headers or {})
         self._timeouts = timeouts or Timeouts()
         self._session = session or _new_session(connections, verify)
+        if self._session.headers.get("User-Agent") == default_user_agent():
+            self._session.headers["User-Agent"] = _STRANGER["User-Agent"]
         self._environment = Environment(self._session)
         self._resolved: str | None = None  # where redirects led; asked directly from then on
 
@@ -130,10 +135,10 @@ class HttpSource:
         """Send one GET. ``trusted``: the caller's headers and credentials may go to this host."""
         with translated("GET", redact_url(url)):
             if trusted:
-                request = requests.Request("GET", url, headers={**_OWN_HEADERS, **self._headers, **headers})
+                request = requests.Request("GET", url, headers={**self._headers, **_ENCODING, **headers})
                 prepared = self._session.prepare_request(request)
             else:
-                prepared = requests.Request("GET", url, headers={**_OWN_HEADERS, **headers}).prepare()
+                prepared = requests.Request("GET", url, headers={**_STRANGER, **_ENCODING, **headers}).prepare()
             return self._exchange(prepared, trusted=trusted)
 
     def _exchange(self, prepared: requests.PreparedRequest, *, trusted: bool) -> requests.Response:
@@ -172,6 +177,13 @@ def _new_session(connections: int, verify: bool | str) -> requests.Session:
     session.mount("https://", adapter)
     session.verify = verify
     return session
+
+
+def _check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    for name in headers:
+        if name.lower() in _RESERVED:
+            raise ConfigError(f"headers must not contain {name!r}; it is set for each request")
+    return {name: str(value) for name, value in headers.items() if name.lower() != "accept-encoding"}
 
 
 def _same_host(first: str, second: str) -> bool:

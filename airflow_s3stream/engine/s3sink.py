@@ -97,8 +97,11 @@ class S3Sink:
             if not etag:
                 raise SinkError(f"part {number}: the store's answer has no ETag", retryable=True)
             if body.md5 and etag.strip('"') != body.md5.hex():
-                raise IntegrityError(f"part {number}: the store's ETag {etag} is not the MD5 of what was sent",
-                                     retryable=True)  # fmt: skip
+                raise IntegrityError(
+                    f"part {number}: strict is set, this store keeps no checksums, and its ETag {etag} is not the MD5 "
+                    "of the bytes sent",
+                    retryable=True,
+                )
         return CompletedPart(number=number, size=body.size, etag=etag, crc=body.crc, md5=body.md5)
 
     def complete(

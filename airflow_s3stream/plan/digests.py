@@ -27,7 +27,9 @@ class Digest:
     value: bytes
 
     def __str__(self) -> str:
-        return f"{self.algorithm}:{base64.b64encode(self.value).decode()}"
+        # As md5sum and sha256sum print theirs, and as S3 prints its CRCs.
+        plain = self.algorithm in COMBINABLE
+        return f"{self.algorithm}:{base64.b64encode(self.value).decode() if plain else self.value.hex()}"
 
     @classmethod
     def parse(cls, text: str) -> Digest:
