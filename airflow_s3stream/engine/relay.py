@@ -6,12 +6,14 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from airflow_s3stream.config import KiB, MiB
 from airflow_s3stream.engine.checksums import RunningDigest, crc64nvme
 from airflow_s3stream.engine.protocols import Body, CompletedPart, Sink, Source, Upload
 from airflow_s3stream.engine.retrying import Tries
 from airflow_s3stream.engine.run import Reading, Run
+from airflow_s3stream.engine.stop import POLL
 from airflow_s3stream.exceptions import S3StreamError, SourceTruncated
 from airflow_s3stream.plan.digests import Algorithm
 from airflow_s3stream.plan.parts import Part, TransferPlan
@@ -41,7 +43,7 @@ class RelayedPart:
         tries: Tries,
         *,
         buffer: memoryview,
-        opened: Body | None,
+        opened: Callable[[], Body | None] | None,
         on_sent: Callable[[], None],
     ) -> None:
         self._relay = relay
@@ -96,9 +98,10 @@ class RelayedPart:
 
     def close(self) -> None:
         """Let go of the source, however far the part got."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        opened, self._opened = self._opened, None
+        body = opened() if opened else None
+        if body is not None:
+            body.close()
         if self._reading is not None:
             self._relay.run.unwatch(self._reading)
             self._reading.body.close()
@@ -118,8 +121,9 @@ class RelayedPart:
 
     def _read(self, start: int) -> Iterator[memoryview]:
         """Yield pieces from ``start`` until the part, or the range that the source chose to send, ends."""
-        run, body = self._relay.run, self._opened
+        run, opened = self._relay.run, self._opened
         self._opened = None
+        body = opened() if opened else None
         if body is None:
             body = self._relay.open(ByteRange(start, self._span.stop))
         self._reading = reading = run.watch(body)
@@ -189,7 +193,7 @@ class Relay:
         _, body = self._source.open_range(self._probe, span)
         return body
 
-    def _take(self) -> tuple[Part | None, Body | None]:
+    def take(self) -> tuple[Part | None, Body | None]:
         """Take the next part, and the probe's body with the first."""
         with self._lock:
             part = next(self._parts, None)
@@ -202,19 +206,19 @@ class Relay:
         while True:
             self.run.limiter.acquire()
             try:
-                part, opened = ahead.take()
+                part = ahead.next()
                 if part is None:
                     return
-                self._store(part, opened, buffer, ahead)
+                self._store(part, buffer, ahead)
             except BaseException:
                 ahead.drop()
                 raise
             finally:
                 self.run.limiter.release()
 
-    def _store(self, part: Part, opened: Body | None, buffer: memoryview, ahead: Ahead) -> None:
-        what = f"part {part.number}"
-        tries = Tries(self.run.retrier, what)
+    def _store(self, part: Part, buffer: memoryview, ahead: Ahead) -> None:
+        tries = Tries(self.run.retrier, f"part {part.number}")
+        opened: Callable[[], Body | None] | None = ahead.body
         while True:
             body = RelayedPart(self, part.span, tries, buffer=buffer, opened=opened, on_sent=ahead.fetch)
             opened = None
@@ -238,35 +242,66 @@ class Relay:
 
 class Ahead:
     """
-    A worker's next part, opened while the store's answer to the last one is on its way.
+    A worker's next part, its range being opened while the worker still waits for the store.
 
-    Hides one round trip per part: the source's first byte and the store's answer are waited for together.
+    Hides a round trip per part: the source's first byte, and the store's answer to the part before or to the
+    request for this one, are waited for together.
     """
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._part: Part | None = None
         self._body: Body | None = None
-
-    def take(self) -> tuple[Part | None, Body | None]:
-        """Give the part fetched ahead, or else the next one."""
-        if self._part is None:
-            return self._relay._take()
-        part, body = self._part, self._body
-        self._part = self._body = None
-        return part, body
+        self._opening: SimpleQueue[Body | None] | None = None
 
     def fetch(self) -> None:
-        """Take the next part and open it. A failure here is left to the part's own first read."""
-        if self._part is not None or self._relay.run.limiter.throttling:
-            return
-        self._part, self._body = self._relay._take()
-        if self._part is not None and self._body is None:
-            with suppress(S3StreamError):
-                self._body = self._relay.open(self._part.span)
+        """Take the next part and begin to open it, unless that was done or a side is throttling."""
+        if self._part is None and not self._relay.run.limiter.throttling:
+            self._take()
+
+    def next(self) -> Part | None:
+        """Give the next part, fetched ahead or not; None when all are taken."""
+        if self._part is None:
+            self._take()
+        part, self._part = self._part, None
+        return part
+
+    def body(self) -> Body | None:
+        """Wait for the range of the part given last; None if it could not be opened, which its own reading will find."""
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            self._body = self._wait(opening)
+        body, self._body = self._body, None
+        return body
 
     def drop(self) -> None:
         """Close what was opened and will not be read."""
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            with suppress(S3StreamError):
+                self._body = self._wait(opening)
         if self._body is not None:
             self._body.close()
             self._body = None
+
+    def _take(self) -> None:
+        self._part, self._body = self._relay.take()
+        if self._part is None or self._body is not None:
+            return
+        span, opening = self._part.span, SimpleQueue[Body | None]()
+        self._opening = opening
+
+        def run() -> None:
+            body = None
+            with suppress(S3StreamError):
+                body = self._relay.open(span)
+            opening.put(body)
+
+        threading.Thread(target=run, name="s3stream-open", daemon=True).start()
+
+    def _wait(self, opening: SimpleQueue[Body | None]) -> Body | None:
+        while True:
+            try:
+                return opening.get(timeout=POLL)
+            except Empty:
+                self._relay.run.limits.check()

@@ -16,7 +16,6 @@ SMALL = 8 * MiB
 """A body of at most this many bytes goes up in one PutObject."""
 _RELAY_PART = (8 * MiB, 64 * MiB)
 _SPOOL_PART = 8 * MiB
-_ROUNDS = 2  # parts per connection: more cost a round trip each, fewer leave connections idle at the end
 _GROW_EVERY = 250  # parts of one size before it doubles, when the length is unknown
 
 
@@ -117,7 +116,10 @@ def _relay_part(options: CopyOptions, size: int) -> int:
     if options.part_size is not None:
         return max(options.part_size, least)
     low, high = _RELAY_PART
-    even = -(-size // (options.connections * _ROUNDS))
+    # As few rounds as the largest part allows, since each costs a round trip; and all rounds full, since a connection
+    # that is idle in the last one costs more.
+    rounds = -(-size // (options.connections * high))
+    even = -(-size // (options.connections * rounds))
     return max(min(max(-(-even // MiB) * MiB, low), high), least)
 
 
