@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.support import servers
 from tests.support.servers import SERVERS, Server, ServerUnavailable
 from tests.support.stores import Store
+from tests.support.storetable import StoreTable
 from tests.support.tls import Authority
 
 _numbers = itertools.count(1)
@@ -103,6 +105,16 @@ def moto(s3_servers: _Running) -> Iterator[Store]:
 def rclone(s3_servers: _Running) -> Iterator[Store]:
     """A new bucket on the fastest server."""
     yield from _store("rclone", s3_servers)
+
+
+@pytest.fixture(scope="session")
+def store_table() -> Iterator[StoreTable]:
+    """Collects what each store proved; written to the file that S3STREAM_STORE_TABLE names."""
+    table = StoreTable()
+    yield table
+    path = os.environ.get("S3STREAM_STORE_TABLE")
+    if path:
+        table.write(Path(path))
 
 
 @pytest.fixture(scope="session")

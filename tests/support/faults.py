@@ -82,7 +82,9 @@ def stall_after(count: int) -> Fault:
 
 def drip(count: int, seconds: float) -> Fault:
     """Send ``count`` bytes, wait, and so on: never silent, never done."""
-    return Fault(f"drip {count} B per {seconds} s", lambda request, reply: setattr(reply, "drip", (count, seconds)))
+    return Fault(
+        f"drip {count} B per {seconds} s", lambda request, reply: setattr(reply, "drip", (count, seconds))
+    )
 
 
 def flip_bit(offset: int) -> Fault:
@@ -153,6 +155,15 @@ def wrong_start(by: int) -> Fault:
     return _on_206(f"range starts {by} late", spoil)
 
 
+def other_bytes(by: int) -> Fault:
+    """Serve bytes from elsewhere under a Content-Range that is just as asked."""
+
+    def spoil(request: Request, reply: Reply) -> None:
+        reply.start, reply.stop = reply.start - by, reply.stop - by
+
+    return _on_206(f"bytes from {by} before", spoil)
+
+
 def longer_range(by: int) -> Fault:
     """Serve a range that ends later than asked, and say so."""
     return _on_206(
@@ -164,7 +175,8 @@ def longer_range(by: int) -> Fault:
 def short_range(count: int) -> Fault:
     """Serve only the first ``count`` bytes of a range, and say so, as RFC 9110 section 15.3.7 allows."""
     return _on_206(
-        f"ranges of {count} bytes", lambda request, reply: reply.show(reply.start, min(reply.start + count, reply.stop))
+        f"ranges of {count} bytes",
+        lambda request, reply: reply.show(reply.start, min(reply.start + count, reply.stop)),
     )
 
 
@@ -200,9 +212,7 @@ def rewritten(*, obey_if_match: bool = True) -> Fault:
 
 def relabelled(etag: str | None) -> Fault:
     """Serve the same bytes under another ETag, or none, ignoring If-Match."""
-    return Fault(
-        f"ETag {etag}", version=lambda resource: replace(resource, etag=etag, obeys_if_match=False)
-    )
+    return Fault(f"ETag {etag}", version=lambda resource: replace(resource, etag=etag, obeys_if_match=False))
 
 
 def status(code: int, text: bytes = b"", **headers: str) -> Fault:
@@ -232,7 +242,9 @@ def header_flood(count: int) -> Fault:
     """Send ``count`` headers of no meaning."""
     return Fault(
         f"{count} headers",
-        lambda request, reply: reply.headers.extend((f"X-Flood-{number}", "x" * 60) for number in range(count)),
+        lambda request, reply: reply.headers.extend(
+            (f"X-Flood-{number}", "x" * 60) for number in range(count)
+        ),
     )
 
 

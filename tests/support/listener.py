@@ -28,14 +28,12 @@ class Listener:
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
+        self.port = 0
+        """Known from entering on, and still after leaving."""
         self.connections = 0
         """Accepted since the start."""
         self.peak = 0
         """Most connections that were open at once."""
-
-    @property
-    def port(self) -> int:
-        return int(self._listening.getsockname()[1])
 
     def converse(self, sock: socket.socket, number: int) -> None:
         """Serve one connection, the ``number``-th; the socket may be closed inside."""
@@ -45,6 +43,7 @@ class Listener:
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listening.bind(("127.0.0.1", 0))
         self._listening.listen(512)
+        self.port = int(self._listening.getsockname()[1])
         self._spawn(self._accept)
         return self
 

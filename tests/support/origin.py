@@ -177,7 +177,9 @@ class Origin(Listener):
 
 
 @contextlib.contextmanager
-def serving(size: int, *faults: Fault, tls: ssl.SSLContext | None = None, **about: object) -> Iterator[Origin]:
+def serving(
+    size: int, *faults: Fault, tls: ssl.SSLContext | None = None, **about: object
+) -> Iterator[Origin]:
     """Run an origin of one resource: ``serving(10 * MiB, close_after(100).once(), etag=None)``."""
     with Origin(Resource(size, **about), *faults, tls=tls) as origin:  # type: ignore[arg-type]
         yield origin

@@ -14,7 +14,7 @@ import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import boto3
 from botocore.config import Config
@@ -178,17 +178,24 @@ def _scripts() -> str:
 
 def must_run(name: str) -> bool:
     """Whether a missing server is a failure: always for what pip installs, LocalStack's only in CI and under make."""
-    return name != "localstack" or os.environ.get("CI", "").lower() in ("1", "true") or "MAKELEVEL" in os.environ
+    return (
+        name != "localstack" or os.environ.get("CI", "").lower() in ("1", "true") or "MAKELEVEL" in os.environ
+    )
 
 
-def plain_client(endpoint_url: str) -> boto3.client:
-    """Return a client that owes nothing to the package under test, for looking at what it left in the store."""
+# One session for all tests: making one costs ten times as much as making a client from it.
+SESSION = boto3.session.Session(
+    aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION
+)
+
+
+def plain_client(endpoint_url: str) -> Any:
+    """Return a client that owes nothing to the package under test, to look at what it left in the store."""
     assert urllib.parse.urlsplit(endpoint_url).hostname in ("127.0.0.1", "localhost")
-    return boto3.client(
-        "s3", endpoint_url=endpoint_url, region_name=REGION, aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-        config=Config(
-            s3={"addressing_style": "path"}, request_checksum_calculation="when_required",
-            response_checksum_validation="when_required", retries={"total_max_attempts": 1},
-        ),
-    )  # fmt: skip
+    config = Config(
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        retries={"total_max_attempts": 1},
+    )
+    return SESSION.client("s3", endpoint_url=endpoint_url, config=config)

@@ -26,7 +26,10 @@ class Store:
             return bytes(body.read())
 
     def head(self, key: str) -> dict[str, Any]:
-        return dict(self.client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED"))
+        answer = dict(self.client.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED"))
+        # Names of metadata are header names, which Go's servers send with capitals.
+        answer["Metadata"] = {name.lower(): value for name, value in answer["Metadata"].items()}
+        return answer
 
     def sha256(self, key: str) -> str:
         digest = hashlib.sha256()
