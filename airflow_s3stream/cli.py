@@ -7,23 +7,26 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_s3stream import __version__
-from airflow_s3stream.config import TransferResult
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import ConfigError, S3StreamError, Stopped
 from airflow_s3stream.plan.names import check_url, parse_s3_uri
 from airflow_s3stream.plan.options import read_copy_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_s3stream.config import TransferResult
 
 OK, FAILED, USAGE = 0, 1, 2
 
 _COPY_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--connections", {"metavar": "N", "help": "parts under way at once (default 16)"}),
     ("--part-size", {"metavar": "SIZE", "help": "5MiB to 5GiB (default: chosen from the object's size)"}),
-    ("--max-memory", {"metavar": "SIZE", "help": "ceiling of part buffers where the source has no ranges (default 64MiB)"}),
+    ("--max-memory", {"metavar": "SIZE", "help": "ceiling of part buffers, if the source has no ranges (default 64MiB)"}),
     ("--if-exists", {"choices": ("overwrite", "skip", "skip_unchanged", "fail"), "help": "(default overwrite)"}),
     ("--min-bytes", {"metavar": "SIZE", "help": "least size of the source"}),
     ("--max-bytes", {"metavar": "SIZE", "help": "greatest size of the source"}),
@@ -82,7 +85,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(copy)
     for name, settings in _COPY_OPTIONS:
         copy.add_argument(name, **{"default": argparse.SUPPRESS, **settings})
-    copy.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="sent to the URL's host; repeatable")
+    copy.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="sent to the URL's host; repeatable",
+    )
     copy.add_argument("--metadata", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
     copy.add_argument("--tag", dest="tags", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
     return parser
@@ -92,7 +101,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--endpoint-url", metavar="URL", help="of an S3-compatible store")
     parser.add_argument("--region", metavar="NAME")
     parser.add_argument("--ca-bundle", metavar="FILE", help="certificate authorities to trust, for source and store")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object, the last line of stdout")
+    parser.add_argument(
+        "--json", action="store_true", help="print the result as one JSON object, the last line of stdout"
+    )
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 
@@ -115,7 +126,11 @@ def _copy(arguments: argparse.Namespace, stop: StopFlag) -> TransferResult:
 
     trust: str | None = arguments.ca_bundle
     source = HttpSource(
-        url, headers=headers, verify=trust or True, timeouts=settings.timeouts, connections=settings.connections
+        url,
+        headers=headers,
+        verify=trust or True,
+        timeouts=settings.timeouts,
+        connections=settings.connections,
     )
     with translated("client", f"s3://{bucket}"):
         client = new_client(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from airflow_s3stream.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -170,7 +172,7 @@ class CopyOptions:
     if_size_outside: IfSizeOutside = "fail"
     expected_size: int | None = None
     expected_checksum: str | None = None
-    """``algorithm:value``; algorithm one of md5, sha1, sha256, sha512, crc32, crc32c, crc64nvme; value hex or base64."""
+    """``algorithm:value``; md5, sha1, sha256, sha512, crc32, crc32c or crc64nvme; hex or base64."""
     strict: bool = False
     """Refuse to call an object done whose verification is only ``size`` or ``none``."""
     max_bandwidth: int | None = None
@@ -189,7 +191,7 @@ class CopyOptions:
                 f"part_size={self.part_size} bytes must be between {format_size(limits.min_part)} "
                 f"and {format_size(limits.max_part)}"
             )
-        if isinstance(self.connections, bool) or not isinstance(self.connections, int) or not 1 <= self.connections <= 512:
+        if isinstance(self.connections, bool) or not 1 <= self.connections <= 512:
             raise ConfigError(f"connections={self.connections!r} must be a whole number from 1 to 512")
         if self.max_memory < limits.min_part:
             raise ConfigError(

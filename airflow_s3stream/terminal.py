@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -16,9 +16,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from airflow_s3stream.config import CopyOptions
 from airflow_s3stream.engine.events import Event, Finished, Progressed, Started
 from airflow_s3stream.engine.reporting import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_s3stream.config import CopyOptions
 
 _BAR_INTERVAL = 0.25  # seconds
 
@@ -65,6 +69,11 @@ def show(*, quiet: bool, to_stderr: bool) -> Iterator[Display]:
     if not console.is_terminal:
         yield Display(console, None)
         return
-    columns = (BarColumn(), DownloadColumn(binary_units=True), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    columns = (
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         yield Display(console, bar)

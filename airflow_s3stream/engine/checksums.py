@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from awscrt import checksums as _crt
 
-from airflow_s3stream.plan.digests import Algorithm
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from airflow_s3stream.plan.digests import Algorithm
 
 _COMPUTE: dict[str, Callable[..., int]] = {
     "crc32": _crt.crc32,
@@ -25,7 +28,7 @@ _COMBINE: dict[str, Callable[[int, int, int], int]] = {
 def crc64nvme(piece: memoryview | bytes | bytearray, previous: int = 0) -> int:
     """Continue a CRC-64/NVME over ``piece``."""
     # awscrt is annotated for bytes but reads any buffer without copying it.
-    return _crt.crc64nvme(piece, previous)  # type: ignore[arg-type, unused-ignore]
+    return _COMPUTE["crc64nvme"](piece, previous)
 
 
 def crc64nvme_text(crc: int) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from airflow_s3stream.engine.protocols import Sink, Upload
+from typing import TYPE_CHECKING
+
 from airflow_s3stream.engine.stop import Limits, StopFlag
 from airflow_s3stream.exceptions import S3StreamError
+
+if TYPE_CHECKING:
+    from airflow_s3stream.engine.protocols import Sink, Upload
 
 _PATIENCE = 2.0  # seconds; a stop must be over in 3, and Airflow kills after 5
 _ATTEMPTS = 2

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from airflow_s3stream.config import CopyOptions, TransferResult
 from airflow_s3stream.engine.cleanup import abort
 from airflow_s3stream.engine.events import Finished, Listener, Started
-from airflow_s3stream.engine.move import Mover, Moved
+from airflow_s3stream.engine.move import Moved, Mover
 from airflow_s3stream.engine.protocols import Body, ObjectHeaders, Sink, Source, StoredObject
 from airflow_s3stream.engine.publish import MARKER
 from airflow_s3stream.engine.run import Chances, Run
@@ -17,9 +18,15 @@ from airflow_s3stream.exceptions import IntegrityError, SinkConflict, SourceRefu
 from airflow_s3stream.plan.digests import COMBINABLE, Digest
 from airflow_s3stream.plan.names import metadata_value
 from airflow_s3stream.plan.parts import TransferPlan, make_plan
-from airflow_s3stream.plan.probe import Probe
 
-SOURCE, SOURCE_ETAG, SOURCE_MODIFIED = "s3stream-source", "s3stream-source-etag", "s3stream-source-last-modified"
+if TYPE_CHECKING:
+    from airflow_s3stream.plan.probe import Probe
+
+SOURCE, SOURCE_ETAG, SOURCE_MODIFIED = (
+    "s3stream-source",
+    "s3stream-source-etag",
+    "s3stream-source-last-modified",
+)
 
 
 def copy(
@@ -171,9 +178,7 @@ class _Copy:
         self._run.tell(Finished(result=result))
         return result
 
-    def _skipped(
-        self, reason: str, existing: StoredObject | None, probe: Probe | None = None
-    ) -> TransferResult:
+    def _skipped(self, reason: str, existing: StoredObject | None, probe: Probe | None = None) -> TransferResult:
         result = self._result(
             probe,
             status="skipped",

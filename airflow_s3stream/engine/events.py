@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from airflow_s3stream.config import TransferResult
-from airflow_s3stream.plan.parts import TransferPlan
-from airflow_s3stream.plan.probe import Probe
+if TYPE_CHECKING:
+    from airflow_s3stream.config import TransferResult
+    from airflow_s3stream.plan.parts import TransferPlan
+    from airflow_s3stream.plan.probe import Probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from airflow_s3stream.config import MiB
 from airflow_s3stream.engine.checksums import crc64nvme_text
-from airflow_s3stream.engine.protocols import PartBody
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_s3stream.engine.protocols import PartBody
 
 CHECKSUM_HEADER = "x-amz-checksum-crc64nvme"
 _FRAME = MiB  # bytes of data per frame, as the AWS SDKs send

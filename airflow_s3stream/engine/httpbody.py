@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-import requests
 import urllib3
 
 from airflow_s3stream.engine.httperrors import translated
 from airflow_s3stream.exceptions import S3StreamError, SourceMisbehaved, SourceTruncated
-from airflow_s3stream.plan.probe import Framing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import requests
+
+    from airflow_s3stream.plan.probe import Framing
 
 
 class HttpBody:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import requests.exceptions as rq
 import urllib3.exceptions as u3
@@ -20,6 +20,9 @@ from airflow_s3stream.exceptions import (
     SourceTruncated,
     SourceUnavailable,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 @contextmanager
@@ -35,9 +38,9 @@ def translated(op: str, target: str, on_error: Callable[[], None] | None = None)
     except (rq.RequestException, u3.HTTPError, http.client.HTTPException, OSError) as exc:
         if on_error:
             on_error()
-        error = translate(exc)
-        error.op, error.target = op, target
-        raise error from exc
+        found = translate(exc)
+        found.op, found.target = op, target
+        raise found from exc
 
 
 def translate(exc: BaseException) -> S3StreamError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import requests
 from requests.utils import get_environ_proxies
+
+if TYPE_CHECKING:
+    import requests
 
 
 class Environment:

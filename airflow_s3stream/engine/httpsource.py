@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -18,18 +18,35 @@ from airflow_s3stream.config import Timeouts
 from airflow_s3stream.engine.httpbody import HttpBody
 from airflow_s3stream.engine.httperrors import translated
 from airflow_s3stream.engine.httpsession import Environment
-from airflow_s3stream.exceptions import ConfigError, SourceDenied, SourceMisbehaved, SourceMissing, SourceRefused
+from airflow_s3stream.exceptions import (
+    ConfigError,
+    SourceDenied,
+    SourceMisbehaved,
+    SourceMissing,
+    SourceRefused,
+)
 from airflow_s3stream.plan.names import check_url, redact_url
 from airflow_s3stream.plan.probe import Probe, check_partial, read_probe
 from airflow_s3stream.plan.ranges import ByteRange
 from airflow_s3stream.plan.retry import parse_retry_after, source_error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 # identity: the stored bytes must be the source's own, and ranges count encoded bytes (RFC 9110 section 8.4).
 _ENCODING = {"Accept-Encoding": "identity"}
 _STRANGER = {"Accept": "*/*", "User-Agent": f"airflow-s3stream/{__version__}"}  # all that other hosts learn
-_RESERVED = ("range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "host")
+_RESERVED = (
+    "range",
+    "if-range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "host",
+)
 
 
 class HttpSource:
@@ -142,7 +159,7 @@ class HttpSource:
             return self._exchange(prepared, trusted=trusted)
 
     def _exchange(self, prepared: requests.PreparedRequest, *, trusted: bool) -> requests.Response:
-        # Not Session.send: even with redirects off it reads a redirect's whole body into memory to prepare the next hop.
+        # Not Session.send: even with redirects off it reads a redirect's whole body into memory, for the next hop.
         url = prepared.url or self._url
         options = {
             "stream": True,
@@ -153,9 +170,9 @@ class HttpSource:
         }
         response = self._session.get_adapter(url).send(prepared, **options)  # type: ignore[arg-type]
         if trusted:
-            extract_cookies_to_jar(self._session.cookies, prepared, response.raw)
+            extract_cookies_to_jar(self._session.cookies, prepared, response.raw)  # type: ignore[no-untyped-call]
             # Authentication such as Digest answers a 401 from a response hook.
-            response = dispatch_hook("response", prepared.hooks, response, **options)
+            response = dispatch_hook("response", prepared.hooks, response, **options)  # type: ignore[no-untyped-call]
         return response
 
     def _check_redirect(self, url: str, target: str) -> None:

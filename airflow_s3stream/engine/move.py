@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from airflow_s3stream.engine.checksums import RunningDigest, combine, crc64nvme, crc64nvme_text
-from airflow_s3stream.engine.protocols import (
-    Body,
-    CompletedPart,
-    ObjectHeaders,
-    Sink,
-    Source,
-    StoredObject,
-    Upload,
-)
 from airflow_s3stream.engine.publish import Content, Publisher, composite_etag
 from airflow_s3stream.engine.relay import Relay
-from airflow_s3stream.engine.run import Run
 from airflow_s3stream.engine.spool import Buffer, Spool
 from airflow_s3stream.engine.stream import SourceStream
 from airflow_s3stream.exceptions import IntegrityError
-from airflow_s3stream.plan.digests import Digest
-from airflow_s3stream.plan.parts import TransferPlan
-from airflow_s3stream.plan.probe import Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_s3stream.engine.protocols import (
+        Body,
+        CompletedPart,
+        ObjectHeaders,
+        Sink,
+        Source,
+        StoredObject,
+        Upload,
+    )
+    from airflow_s3stream.engine.run import Run
+    from airflow_s3stream.plan.digests import Digest
+    from airflow_s3stream.plan.parts import TransferPlan
+    from airflow_s3stream.plan.probe import Probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +197,4 @@ class Mover:
             return lambda: self._sink.put(small, self._crc, self._headers, create_only=create_only)
         if upload is None:
             raise RuntimeError("publish before move")
-        return lambda: self._sink.complete(
-            upload, self._parts, size=self.size, crc=self._crc, create_only=create_only
-        )
+        return lambda: self._sink.complete(upload, self._parts, size=self.size, crc=self._crc, create_only=create_only)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from airflow_s3stream.exceptions import S3StreamError
-from airflow_s3stream.plan.probe import Probe
-from airflow_s3stream.plan.ranges import ByteRange
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from airflow_s3stream.exceptions import S3StreamError
+    from airflow_s3stream.plan.probe import Probe
+    from airflow_s3stream.plan.ranges import ByteRange
 
 
 class Body(Protocol):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from airflow_s3stream.engine.checksums import crc64nvme_text
 from airflow_s3stream.engine.protocols import CompletedPart, Sink, StoredObject
-from airflow_s3stream.engine.run import Run
 from airflow_s3stream.exceptions import (
     IntegrityError,
     S3StreamError,
@@ -17,6 +16,11 @@ from airflow_s3stream.exceptions import (
     SinkError,
     UploadVanished,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_s3stream.engine.run import Run
 
 MARKER = "s3stream-transfer-id"
 
@@ -103,7 +107,9 @@ class Publisher:
         except SinkDenied:  # allowed to write but not to read: what the publishing answer said is all there is
             return stored, self._level(stored)
         if found is None:
-            raise IntegrityError("the store confirmed the object and does not have it", op="verify", target=self._sink.name)
+            raise IntegrityError(
+                "the store confirmed the object and does not have it", op="verify", target=self._sink.name
+            )
         self._compare(found)
         version = found.version_id or stored.version_id
         return (
@@ -138,5 +144,7 @@ class Publisher:
             problem = f"its CRC64NVME is {found.checksum}, that of the bytes read {crc64nvme_text(content.crc)}"
         if problem:
             raise IntegrityError(
-                f"the store holds a wrong object at the key, remove it: {problem}", op="verify", target=self._sink.name
+                f"the store holds a wrong object at the key, remove it: {problem}",
+                op="verify",
+                target=self._sink.name,
             )

@@ -24,13 +24,15 @@ def describe(event: Event) -> str:
 def _started(event: Started) -> str:
     probe, plan = event.probe, event.plan
     size = "size unknown" if probe.size is None else f"{format_size(probe.size)} ({probe.size} bytes)"
-    version = probe.etag and f"ETag {probe.etag}" or probe.last_modified and f"Last-Modified {probe.last_modified}"
+    version = f"ETag {probe.etag}" if probe.etag else f"Last-Modified {probe.last_modified}"
+    if not (probe.etag or probe.last_modified):
+        version = "no validator"
     how = event.note
     if plan.mode != "put":
         growing = " growing" if plan.size is None else ""
         how += f"; parts of {format_size(plan.part_size)}{growing}, {plan.connections} connections"
     kind = f", {probe.content_type}" if probe.content_type else ""
-    return f"Copying {event.source} to {event.destination}: {size}, {version or 'no validator'}{kind}; {how}"
+    return f"Copying {event.source} to {event.destination}: {size}, {version}{kind}; {how}"
 
 
 def _progressed(event: Progressed) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_s3stream.config import MiB, RetryPolicy
-from airflow_s3stream.engine.stop import Limits
 from airflow_s3stream.exceptions import DeadlineExceeded, S3StreamError, Stopped
 from airflow_s3stream.plan.retry import delay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_s3stream.engine.stop import Limits
 
 T = TypeVar("T")
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_s3stream.config import CopyOptions
 from airflow_s3stream.engine.events import Event, Listener, Progressed, Retried
 from airflow_s3stream.engine.pace import Bandwidth, ConnectionLimiter
-from airflow_s3stream.engine.protocols import Body, CompletedPart
 from airflow_s3stream.engine.retrying import Retrier
 from airflow_s3stream.engine.stop import POLL, Limits, StopFlag
 from airflow_s3stream.exceptions import S3StreamError, SinkThrottled, SourceStalled, SourceThrottled, Stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_s3stream.config import CopyOptions
+    from airflow_s3stream.engine.protocols import Body, CompletedPart
 
 T = TypeVar("T")
 
@@ -137,9 +140,11 @@ class Run:
         stall = self.options.timeouts.stall
         late = self.clock() - stall
         self._interrupt(
-            lambda reading: SourceStalled(f"the source did not deliver one read in stall_timeout ({stall:g} s)")
-            if reading.since is not None and reading.since < late
-            else None
+            lambda reading: (
+                SourceStalled(f"the source did not deliver one read in stall_timeout ({stall:g} s)")
+                if reading.since is not None and reading.since < late
+                else None
+            )
         )
         self._flush()
         progress = self.meter.due(self.retrier.budget.spent, self.limiter.allowed)

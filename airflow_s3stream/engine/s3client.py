@@ -32,7 +32,7 @@ def transfer_config(base: Config | None, *, connections: int, timeouts: Timeouts
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         tcp_keepalive=True,
-        s3=s3,
+        s3=s3,  # type: ignore[arg-type]
     )
     given: dict[str, Any] = getattr(base, "_user_provided_options", {}) if base else {}
     waits: dict[str, Any] = {}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import botocore.exceptions as bc
+from botocore.parsers import ResponseParserError
 
 from airflow_s3stream.exceptions import (
     ConfigError,
@@ -24,6 +24,9 @@ from airflow_s3stream.exceptions import (
     UploadVanished,
 )
 from airflow_s3stream.plan.retry import parse_retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 Kind = type[S3StreamError]
 
@@ -51,8 +54,31 @@ _BY_CODE: dict[str, tuple[Kind, bool]] = {
     "NoSuchUpload": (UploadVanished, False),
     **dict.fromkeys(("PreconditionFailed", "412", "ConditionalRequestConflict"), (SinkConflict, False)),
     **dict.fromkeys(("BadDigest", "XAmzContentChecksumMismatch", "InvalidDigest"), (IntegrityError, True)),
-    **dict.fromkeys(("EntityTooLarge", "EntityTooSmall", "KeyTooLongError", "MetadataTooLarge"), (LimitExceeded, False)),
+    **dict.fromkeys(
+        ("EntityTooLarge", "EntityTooSmall", "KeyTooLongError", "MetadataTooLarge"), (LimitExceeded, False)
+    ),
 }  # fmt: skip
+
+# The most specific first. Texts take the exception's own only where it names no URL.
+_BY_EXCEPTION: tuple[tuple[tuple[type[Exception], ...], Kind, str], ...] = (
+    (
+        (bc.ParamValidationError, bc.InvalidEndpointConfigurationError, bc.UnknownRegionError, bc.InvalidRegionError),
+        ConfigError,
+        "the request to the store is not possible: {}",
+    ),
+    ((bc.NoRegionError,), ConfigError, "region_name is not set, and the store needs one"),
+    (
+        (bc.NoCredentialsError, bc.PartialCredentialsError, bc.TokenRetrievalError, bc.ProfileNotFound),
+        SinkDenied,
+        "no usable AWS credentials: {}",
+    ),
+    ((bc.CredentialRetrievalError, bc.SSOError), SinkUnavailable, "AWS credentials could not be retrieved: {}"),
+    ((bc.EndpointConnectionError, bc.ProxyConnectionError), SinkUnavailable, "the store cannot be reached"),
+    ((bc.ReadTimeoutError, bc.ConnectTimeoutError), SinkUnavailable, "the store did not answer in time"),
+    ((bc.HTTPClientError, bc.ConnectionError), SinkUnavailable, "the connection to the store broke"),
+    ((ResponseParserError,), SinkUnavailable, "the store's answer could not be read"),
+    ((bc.BotoCoreError,), SinkError, "{}"),
+)
 
 _HINTS = {
     "RequestTimeTooSkewed": "; this machine's clock is wrong",
@@ -89,25 +115,12 @@ def translate(exc: Exception) -> S3StreamError | None:
     """Say what a botocore exception means; None for what is not botocore's."""
     if isinstance(exc, bc.ClientError):
         return from_answer(exc.response)
-    if isinstance(exc, bc.ParamValidationError | bc.InvalidEndpointConfigurationError | bc.UnknownRegionError):
-        return ConfigError(f"S3 request refused before it was sent: {exc}".replace("\n", " "))
-    if isinstance(exc, bc.NoCredentialsError | bc.PartialCredentialsError | bc.TokenRetrievalError):
-        return SinkDenied(f"no usable AWS credentials: {exc}")
-    if isinstance(exc, bc.CredentialRetrievalError | bc.SSOError):
-        return SinkDenied(f"AWS credentials could not be retrieved: {exc}", retryable=True)
-    if isinstance(exc, bc.NoRegionError):
-        return ConfigError("region_name is not set, and the store needs one")
     if isinstance(exc, bc.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(exc):
         return SinkDenied("the store's TLS certificate was refused; verify may name a CA bundle")
-    if isinstance(exc, bc.EndpointConnectionError):
-        return SinkUnavailable("the store cannot be reached")
-    if isinstance(exc, bc.ReadTimeoutError | bc.ConnectTimeoutError):
-        return SinkUnavailable("the store did not answer in time")
-    if isinstance(exc, bc.HTTPClientError | bc.ConnectionError):
-        return SinkUnavailable("the connection to the store broke")
-    if isinstance(exc, bc.ResponseParserError):
-        return SinkUnavailable("the store's answer could not be read")
-    return SinkError(f"{type(exc).__name__}: {exc}") if isinstance(exc, bc.BotoCoreError) else None
+    for kinds, make, text in _BY_EXCEPTION:
+        if isinstance(exc, kinds):
+            return make(text.format(" ".join(str(exc).split())))
+    return None
 
 
 def from_answer(answer: Any) -> S3StreamError:

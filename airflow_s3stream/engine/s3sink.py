@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
 from botocore.exceptions import ClientError
@@ -29,7 +29,7 @@ class S3Sink:
 
     def __init__(self, client: S3Client, bucket: str, key: str, *, options: ObjectOptions | None = None) -> None:
         self._client = client
-        self._where = {"Bucket": bucket, "Key": key}
+        self._where: dict[str, Any] = {"Bucket": bucket, "Key": key}
         self._options = options or ObjectOptions()
         send_parts_as_given(client)
 
@@ -49,9 +49,7 @@ class S3Sink:
                 raise
         return _stored(answer)
 
-    def put(
-        self, body: bytes | bytearray, crc: int, headers: ObjectHeaders, *, create_only: bool
-    ) -> StoredObject:
+    def put(self, body: bytes | bytearray, crc: int, headers: ObjectHeaders, *, create_only: bool) -> StoredObject:
         """Store a small object in one request."""
         extra: dict[str, Any] = {"IfNoneMatch": "*"} if create_only else {}
         with translated("PutObject", self.name):
@@ -59,7 +57,7 @@ class S3Sink:
                 **self._where,
                 **self._headers(headers),
                 **extra,
-                Body=body,
+                Body=cast("Any", body),
                 ContentLength=len(body),
                 ChecksumCRC64NVME=crc64nvme_text(crc),
             )
@@ -88,7 +86,7 @@ class S3Sink:
         request = RequestBody(body, trailer=upload.checksums)
         with translated("UploadPart", self.name, failure=lambda: request.failure):
             answer = self._client.upload_part(
-                **self._where, UploadId=upload.upload_id, PartNumber=number, Body=request  # type: ignore[arg-type]
+                **self._where, UploadId=upload.upload_id, PartNumber=number, Body=cast("Any", request)
             )
             told, ours = answer.get("ChecksumCRC64NVME"), crc64nvme_text(body.crc)
             if told and told != ours:
@@ -119,7 +117,7 @@ class S3Sink:
                 **self._where,
                 **extra,
                 UploadId=upload.upload_id,
-                MultipartUpload={"Parts": listed},  # type: ignore[typeddict-item]
+                MultipartUpload={"Parts": cast("Any", listed)},
             )
         return _stored(answer)
 

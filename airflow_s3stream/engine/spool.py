@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
 from airflow_s3stream.config import MiB
 from airflow_s3stream.engine.checksums import crc64nvme
 from airflow_s3stream.engine.pace import MEMORY
-from airflow_s3stream.engine.protocols import CompletedPart, Sink, Upload
-from airflow_s3stream.engine.run import Run
 from airflow_s3stream.engine.stop import POLL
-from airflow_s3stream.engine.stream import SourceStream
 from airflow_s3stream.exceptions import LimitExceeded
-from airflow_s3stream.plan.parts import TransferPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_s3stream.engine.protocols import CompletedPart, Sink, Upload
+    from airflow_s3stream.engine.run import Run
+    from airflow_s3stream.engine.stream import SourceStream
+    from airflow_s3stream.plan.parts import TransferPlan
 
 _PIECE = MiB  # bytes handed to the network at a time
 
@@ -186,9 +190,7 @@ class Spool:
 
     def _store(self, number: int, buffer: Buffer) -> None:
         part = BufferedPart(self._run, buffer.content, want_md5=self._want_md5)
-        completed = self._run.retrier.call(
-            f"part {number}", lambda: self._sink.put_part(self._upload, number, part)
-        )
+        completed = self._run.retrier.call(f"part {number}", lambda: self._sink.put_part(self._upload, number, part))
         with self._lock:
             self._completed[number] = completed
         self._run.stored(completed)

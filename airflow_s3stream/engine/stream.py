@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from airflow_s3stream.config import MiB
 from airflow_s3stream.engine.checksums import crc64nvme
-from airflow_s3stream.engine.protocols import Body, Source
 from airflow_s3stream.engine.retrying import Tries
-from airflow_s3stream.engine.run import Run
-from airflow_s3stream.exceptions import IntegrityError, S3StreamError, SourceChanged, SourceRefused, SourceTruncated
-from airflow_s3stream.plan.probe import Probe
+from airflow_s3stream.exceptions import (
+    IntegrityError,
+    S3StreamError,
+    SourceChanged,
+    SourceRefused,
+    SourceTruncated,
+)
 from airflow_s3stream.plan.ranges import ByteRange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_s3stream.engine.protocols import Body, Source
+    from airflow_s3stream.engine.run import Run
+    from airflow_s3stream.plan.probe import Probe
 
 _READ = MiB
 
@@ -75,14 +85,18 @@ class SourceStream:
         """
         if self.readinto(memoryview(bytearray(1))):
             raise IntegrityError(
-                f"the source is longer than the {self.position - 1} bytes expected", op="read", target=self._source.name
+                f"the source is longer than the {self.position - 1} bytes expected",
+                op="read",
+                target=self._source.name,
             )
 
     def _take(self, piece: memoryview) -> None:
         self.position += len(piece)
         self._crc = crc64nvme(piece, self._crc)
         if self._most is not None and self.position > self._most:
-            raise SourceRefused(f"the source is longer than max_bytes={self._most}", op="read", target=self._source.name)
+            raise SourceRefused(
+                f"the source is longer than max_bytes={self._most}", op="read", target=self._source.name
+            )
         if self._on_bytes:
             self._on_bytes(piece)
         self._run.bandwidth.take(len(piece))
@@ -168,5 +182,3 @@ class SourceStream:
             self._run.unwatch(self._reading)
             self._body.close()
             self._body = None
-
-

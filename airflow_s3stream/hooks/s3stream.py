@@ -12,7 +12,6 @@ from airflow.sdk import BaseHook
 from botocore.config import Config
 from requests.adapters import HTTPAdapter
 
-from airflow_s3stream.config import CopyOptions, TransferResult
 from airflow_s3stream.engine.copy import copy
 from airflow_s3stream.engine.events import Event, Retried
 from airflow_s3stream.engine.httpsource import HttpSource
@@ -26,6 +25,8 @@ from airflow_s3stream.plan.options import read_copy_options
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+    from airflow_s3stream.config import CopyOptions, TransferResult
 
 
 class S3StreamHook(BaseHook):
@@ -58,7 +59,13 @@ class S3StreamHook(BaseHook):
         self._stop = StopFlag()
 
     def copy_url(
-        self, url: str, s3_key: str, s3_bucket: str | None = None, *, headers: dict[str, str] | None = None, **options: Any
+        self,
+        url: str,
+        s3_key: str,
+        s3_bucket: str | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+        **options: Any,
     ) -> TransferResult:
         """
         Copy what is at ``url`` to an S3 key, never holding more than a fixed amount of it in memory.
@@ -75,7 +82,7 @@ class S3StreamHook(BaseHook):
         settings = read_copy_options(**options)
         source = self._source(url, headers, settings)
         sink = S3Sink(self._client(settings), bucket, key, options=settings.object)
-        return copy(source, sink, settings, listener=self._log, stop=self._stop)
+        return copy(source, sink, settings, listener=self._report, stop=self._stop)
 
     def stop(self, reason: str) -> None:
         """
@@ -85,7 +92,7 @@ class S3StreamHook(BaseHook):
         """
         self._stop.request(reason)
 
-    def _log(self, event: Event) -> None:
+    def _report(self, event: Event) -> None:
         level = self.log.warning if isinstance(event, Retried) else self.log.info
         level("%s", describe(event))
 
@@ -94,7 +101,11 @@ class S3StreamHook(BaseHook):
         if self.http_conn_id is not None:
             url, session = self._below_connection(url, settings.connections)
         return HttpSource(
-            url, session=session, headers=headers, timeouts=settings.timeouts, connections=settings.connections
+            url,
+            session=session,
+            headers=headers,
+            timeouts=settings.timeouts,
+            connections=settings.connections,
         )
 
     def _below_connection(self, url: str, connections: int) -> tuple[str, Any]:
@@ -106,8 +117,8 @@ class S3StreamHook(BaseHook):
             return f"{base.rstrip('/')}/{url.lstrip('/')}", session
         if urlsplit(check_url(url)).netloc.rpartition("@")[2].lower() != urlsplit(base).netloc.lower():
             raise ConfigError(
-                f"url={redact_url(url)!r} is not on {redact_url(base)}, the host of http_conn_id={self.http_conn_id!r}, whose "
-                "credentials must not go elsewhere; leave out http_conn_id, or give a path below it"
+                f"url={redact_url(url)!r} is not on {redact_url(base)}, the host of {self.http_conn_id!r}, "
+                "whose credentials must not go elsewhere; leave out http_conn_id, or give a path below it"
             )
         return url, session
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
 
 try:
@@ -10,7 +9,19 @@ try:
 except ImportError:  # Airflow 3.1
     from airflow.exceptions import AirflowFailException  # type: ignore[attr-defined,no-redef,unused-ignore]
 
-from airflow_s3stream.exceptions import ConfigError, SinkDenied, SinkMissing, SourceDenied, SourceMissing, SourceRefused
+from typing import TYPE_CHECKING
+
+from airflow_s3stream.exceptions import (
+    ConfigError,
+    SinkDenied,
+    SinkMissing,
+    SourceDenied,
+    SourceMissing,
+    SourceRefused,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # A SourceChanged is not here: the next try begins afresh with the new version, which is what the author wants.
 _HOPELESS = (ConfigError, SourceMissing, SourceDenied, SourceRefused, SinkDenied, SinkMissing)

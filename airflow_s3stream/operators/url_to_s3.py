@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
 # Nothing heavy here: a DAG file must parse without loading boto3 or requests. See execute.
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from airflow.sdk import Context
 
     from airflow_s3stream.hooks.s3stream import S3StreamHook
@@ -41,14 +42,14 @@ class UrlToS3Operator(BaseOperator):
     :param part_size: of each part, 5 MiB to 5 GiB; None: chosen from the object's size.
     :param connections: parts under way at once.
     :param max_memory: ceiling of the part buffers, where the source has no ranges to relay.
-    :param if_exists: ``overwrite``; ``skip``; ``skip_unchanged``: skip if the source has not changed since the object was
-        written; ``fail``: and let nobody overwrite in between, where the store checks that.
+    :param if_exists: ``overwrite``; ``skip``; ``skip_unchanged``: skip if the source is still what the object was made
+        from; ``fail``: and let nobody overwrite in between, where the store checks that.
     :param min_bytes: least size of the source.
     :param max_bytes: greatest size of the source.
     :param if_size_outside: ``fail`` or ``skip`` when the size is outside those.
     :param expected_size: exact size of the source.
-    :param expected_checksum: ``algorithm:value`` of the source, hex or base64; md5, sha1, sha256, sha512, crc32, crc32c or
-        crc64nvme. Checked before the object is visible. All but the CRCs make the source one stream.
+    :param expected_checksum: ``algorithm:value`` of the source, hex or base64; md5, sha1, sha256, sha512, crc32,
+        crc32c or crc64nvme. Checked before the object is visible. All but the CRCs make the source one stream.
     :param strict: fail where only the size of the stored object can be proved.
     :param content_type: of the object; None: what the source says.
     :param metadata: user metadata of the object.
@@ -66,17 +67,17 @@ class UrlToS3Operator(BaseOperator):
     :param progress_interval: between progress lines in the task log.
 
     :returns: the :class:`~airflow_s3stream.config.TransferResult` as a dict, the XCom.
-    :raises AirflowFailException: a retry cannot help: bad arguments, nothing at the URL, access denied. The cause is the
-        typed error.
+    :raises AirflowFailException: a retry cannot help: bad arguments, nothing at the URL, access denied; the cause is
+        the typed error.
     :raises S3StreamError: anything else, so that Airflow's retries decide.
     """
 
     template_fields: Sequence[str] = (
-        "url", "s3_key", "s3_bucket", "http_conn_id", "aws_conn_id", "region_name", "headers", "part_size", "max_memory",
-        "if_exists", "min_bytes", "max_bytes", "if_size_outside", "expected_size", "expected_checksum", "content_type",
+        "url", "s3_key", "s3_bucket", "http_conn_id", "aws_conn_id", "region_name", "headers", "part_size",
+        "max_memory", "if_exists", "min_bytes", "max_bytes", "if_size_outside", "expected_size", "expected_checksum", "content_type",
         "metadata", "tags", "storage_class", "server_side_encryption", "kms_key_id", "max_bandwidth", "deadline",
     )  # fmt: skip
-    template_fields_renderers = {"headers": "json", "metadata": "json", "tags": "json"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {"headers": "json", "metadata": "json", "tags": "json"}
     ui_color = "#d7e8f7"
 
     def __init__(

@@ -38,7 +38,7 @@ class Digest:
 
         :raises ConfigError: another algorithm, or a value of the wrong length.
         """
-        algorithm, _, value = text.partition(":") if isinstance(text, str) else ("", "", "")
+        algorithm, _, value = str(text).partition(":")
         algorithm, value = algorithm.strip().lower(), value.strip()
         if algorithm not in _SIZES:
             raise ConfigError(
@@ -48,7 +48,7 @@ class Digest:
         raw = _decode(value, size)
         if raw is None:
             raise ConfigError(
-                f"expected_checksum={text!r} must give {size} bytes for {algorithm}: {2 * size} hex digits or their base64"
+                f"expected_checksum={text!r} needs {size} bytes for {algorithm}: {2 * size} hex digits or their base64"
             )
         return cls(cast("Algorithm", algorithm), raw)
 

@@ -23,7 +23,7 @@ def redact_url(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, query, ""))
 
 
-def check_url(url: str) -> str:
+def check_url(url: object) -> str:
     """
     Check that ``url`` is absolute http or https.
 
@@ -46,7 +46,7 @@ def check_url(url: str) -> str:
     return url.strip()
 
 
-def parse_s3_uri(key: str, bucket: str | None = None, limits: S3Limits = AWS_LIMITS) -> tuple[str, str]:
+def parse_s3_uri(key: object, bucket: str | None = None, limits: S3Limits = AWS_LIMITS) -> tuple[str, str]:
     """
     Split ``s3://bucket/key``, or pair a plain key with ``bucket``, and check the key.
 
@@ -56,7 +56,9 @@ def parse_s3_uri(key: str, bucket: str | None = None, limits: S3Limits = AWS_LIM
         raise ConfigError(f"s3_key={key!r} must be text: s3://bucket/key, or a key beside s3_bucket")
     if key.startswith("s3://"):
         if bucket:
-            raise ConfigError(f"s3_key={key!r} names a bucket already; leave out s3_bucket={bucket!r} or the s3:// part")
+            raise ConfigError(
+                f"s3_key={key!r} names a bucket already; leave out s3_bucket={bucket!r} or the s3:// part"
+            )
         bucket, _, key = key.removeprefix("s3://").partition("/")
         if not bucket:
             raise ConfigError(f"s3_key='s3:///{key}' names no bucket; it must look like s3://bucket/key")

@@ -99,7 +99,7 @@ def _seconds(value: Any, name: str) -> float:
         raise ConfigError(f"{name}={value!r} must be a number of seconds") from None
 
 
-def _texts(values: Mapping[str, str] | None, name: str) -> dict[str, str]:
+def _texts(values: object, name: str) -> dict[str, str]:
     if values is None or values == "":
         return {}
     if not isinstance(values, Mapping):

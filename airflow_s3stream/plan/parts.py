@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from airflow_s3stream.config import CopyOptions, MiB, S3Limits, format_size
 from airflow_s3stream.exceptions import ConfigError, LimitExceeded
 from airflow_s3stream.plan.ranges import ByteRange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Mode = Literal["put", "relay", "spool"]
 
@@ -93,7 +95,13 @@ def make_plan(options: CopyOptions, size: int | None, *, ranges: bool) -> Transf
 
 
 def _plan(
-    options: CopyOptions, mode: Mode, size: int | None, *, part_size: int, connections: int, max_part_size: int = 0
+    options: CopyOptions,
+    mode: Mode,
+    size: int | None,
+    *,
+    part_size: int,
+    connections: int,
+    max_part_size: int = 0,
 ) -> TransferPlan:
     return TransferPlan(
         mode=mode,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from airflow_s3stream.exceptions import SourceChanged, SourceError, SourceMisbehaved
 from airflow_s3stream.plan.ranges import ByteRange, ContentRange
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
 
 Framing = Literal["length", "chunked", "close"]
 
@@ -133,9 +135,7 @@ def _date(value: str | None) -> datetime | None:
         return None
 
 
-def check_partial(
-    probe: Probe, asked: ByteRange, status: int, headers: Mapping[str, str]
-) -> SourceError | ByteRange:
+def check_partial(probe: Probe, asked: ByteRange, status: int, headers: Mapping[str, str]) -> SourceError | ByteRange:
     """
     Check an answer to one pinned range of a source probed before.
 

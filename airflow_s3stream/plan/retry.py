@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
-from airflow_s3stream.config import RetryPolicy
 from airflow_s3stream.exceptions import (
     S3StreamError,
+    SourceChanged,
     SourceDenied,
     SourceMisbehaved,
     SourceMissing,
-    SourceChanged,
     SourceThrottled,
     SourceUnavailable,
 )
+
+if TYPE_CHECKING:
+    from airflow_s3stream.config import RetryPolicy
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
