@@ -26,7 +26,7 @@ OK, FAILED, USAGE = 0, 1, 2
 _COPY_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--connections", {"metavar": "N", "help": "parts under way at once (default 16)"}),
     ("--part-size", {"metavar": "SIZE", "help": "5MiB to 5GiB (default: chosen from the object's size)"}),
-    ("--max-memory", {"metavar": "SIZE", "help": "ceiling of part buffers, if the source has no ranges (default 64MiB)"}),
+    ("--max-memory", {"metavar": "SIZE", "help": "of part buffers, if the source has no ranges (default 64MiB)"}),
     ("--if-exists", {"choices": ("overwrite", "skip", "skip_unchanged", "fail"), "help": "(default overwrite)"}),
     ("--min-bytes", {"metavar": "SIZE", "help": "least size of the source"}),
     ("--max-bytes", {"metavar": "SIZE", "help": "greatest size of the source"}),

@@ -127,7 +127,7 @@ class RetryPolicy:
         for name, least in (("attempts", 1), ("budget", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigError(f"retry {name}={value!r} must be a whole number of at least {least}")
+                raise ConfigError(f"retry_{name}={value!r} must be a whole number of at least {least}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,44 +4,69 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_s3stream.engine.publish import is_ours
 from airflow_s3stream.engine.stop import Limits, StopFlag
 from airflow_s3stream.exceptions import S3StreamError
 
 if TYPE_CHECKING:
     from airflow_s3stream.engine.protocols import Sink, Upload
+    from airflow_s3stream.engine.publish import Content
 
 _PATIENCE = 2.0  # seconds; a stop must be over in 3, and Airflow kills after 5
 _ATTEMPTS = 2
 
 
-def abort(sink: Sink, upload: Upload | None, because: BaseException | None = None) -> None:
+def clean_up(sink: Sink, upload: Upload | None, content: Content | None, because: BaseException | None) -> None:
     """
     Remove the multipart upload; tell in ``because`` what was done, or what is left and how to remove it.
 
     Runs on limits of its own, for those of the transfer are spent.
+
+    :param content: what was being published when the failure came; None: publishing had not begun.
     """
-    if upload is None:
-        return
     limits = Limits(StopFlag(), _PATIENCE)
-    failure: S3StreamError | None = None
+    told = []
+    if upload is not None:
+        failure = _abort(sink, upload, limits)
+        told.append(
+            "The multipart upload was aborted."
+            if failure is None
+            else f"Multipart upload {upload.upload_id} could not be aborted ({failure}) and its parts are billed "
+            f"until it is: {sink.how_to_abort(upload)}"
+        )
+    if content is not None or told:
+        told.insert(0, _visible(sink, content, limits))
+    _tell(because, " ".join(told))
+
+
+def _abort(sink: Sink, upload: Upload, limits: Limits) -> str | None:
+    """Abort; tell why it failed, or None."""
+    failure = ""
     for _ in range(_ATTEMPTS):
         try:
             limits.call(lambda: sink.abort(upload))
         except S3StreamError as error:
-            failure = error
+            failure = error.message
         else:
-            _tell(because, "Nothing was published; the multipart upload was aborted.")
-            return
-    _tell(
-        because,
-        f"Nothing was published, but multipart upload {upload.upload_id} could not be aborted "
-        f"({failure.message if failure else 'no answer'}) and its parts are billed until it is: "
-        f"{sink.how_to_abort(upload)}",
-    )
+            return None
+    return failure
+
+
+def _visible(sink: Sink, content: Content | None, limits: Limits) -> str:
+    """Say what is at the key: a request to publish that was cut off may have been carried out all the same."""
+    if content is None:
+        return "Nothing was published."
+    try:
+        found = limits.call(sink.head)
+    except S3StreamError:
+        return "The object may have been published all the same; look at the key."
+    if found is not None and is_ours(found, content):
+        return "The whole object was published all the same."
+    return "Nothing was published."
 
 
 def _tell(because: BaseException | None, text: str) -> None:
-    if isinstance(because, S3StreamError):
+    if isinstance(because, S3StreamError) and text:
         because.message = f"{because.message.rstrip('.')}. {text}"
-    elif because is not None:
+    elif because is not None and text:
         because.add_note(text)

@@ -26,10 +26,12 @@ class RequestBody:
 
     :param trailer: frame the bytes as ``aws-chunked`` with their CRC-64/NVME as the trailer (Amazon S3 API Reference,
         "Signature calculations: chunked upload with trailing checksums", unsigned payload); else send them plain.
+    :param ask_first: send the bytes only when the store asks for them.
     """
 
-    def __init__(self, part: PartBody, *, trailer: bool) -> None:
+    def __init__(self, part: PartBody, *, trailer: bool, ask_first: bool = False) -> None:
         self.part = part
+        self.ask_first = ask_first
         self.trailer = trailer
         self.failure: BaseException | None = None
         self._pieces = self._all()

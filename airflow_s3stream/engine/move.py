@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from airflow_s3stream.engine.checksums import RunningDigest, combine, crc64nvme, crc64nvme_text
 from airflow_s3stream.engine.publish import Content, Publisher, composite_etag
 from airflow_s3stream.engine.relay import Relay
-from airflow_s3stream.engine.spool import Buffer, Spool
+from airflow_s3stream.engine.spool import Spool
 from airflow_s3stream.engine.stream import SourceStream
 from airflow_s3stream.exceptions import IntegrityError
+from airflow_s3stream.plan.probe import check_same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +66,8 @@ class Mover:
         self._small: bytearray | None = None
         self._parts: list[CompletedPart] = []
         self.upload: Upload | None = None
+        self.publishing: Content | None = None
+        """What is being made visible, while it is not known whether that worked."""
         self.size = 0
         """Bytes moved, once :meth:`move` has ended."""
         self._crc = 0
@@ -102,32 +105,32 @@ class Mover:
             self._run, self._source, self._probe, self._whole(body),
             on_bytes=digest.update if digest else None, most=self._most,
         )  # fmt: skip
+        spool = Spool(self._run, stream, self._sink, self._plan)
         try:
-            spool = Spool(self._run, stream, self._sink, self._plan)
             self._run.crew([lambda: spool.read_first(alone=self._plan.mode == "put")])
-            first = spool.first
             if spool.ended:
-                self._keep_small(spool, first)
+                self._small = spool.take_first()
+                self.size, self._crc = len(self._small), crc64nvme(self._small)
             else:
                 upload = self._begin()
-                self._parts = spool.move(upload, first, want_md5=self._want_md5(upload))
+                self._parts = spool.move(upload, want_md5=self._want_md5(upload))
                 self._settle()
         finally:
+            spool.close()
             stream.close()
         if digest is not None:
             self._check(digest.digest())
-
-    def _keep_small(self, spool: Spool, first: Buffer) -> None:
-        self._small = bytearray(first.content)
-        self.size, self._crc = len(self._small), crc64nvme(self._small)
-        spool.release(first)
 
     def _whole(self, body: Body) -> Body:
         """Give a body with all bytes: the probe's, or a new one where that is but a piece."""
         if self._probe.whole:
             return body
         body.close()
-        _, whole = self._run.call("opening the source", self._source.open_whole)
+        probe, whole = self._run.call("opening the source", self._source.open_whole)
+        changed = check_same(self._probe, probe)
+        if changed:
+            whole.close()
+            raise changed
         return whole
 
     @property
@@ -169,8 +172,9 @@ class Mover:
         upload, small = self.upload, self._small
         content = Content(size=self.size, crc=self._crc, etag=self._etag(), marker=marker)
         publisher = Publisher(self._run, self._sink, content)
+        self.publishing = content
         stored = publisher.publish(self._request(create_only))
-        self.upload = None
+        self.upload = self.publishing = None
         stored, level = publisher.verify(stored, confirmed=upload.checksums if upload else True)
         if self._run.options.strict and level not in ("crc64nvme", "md5-etag"):
             raise IntegrityError(

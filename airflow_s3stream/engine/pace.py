@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import threading
 
+from airflow_s3stream.config import KiB, MiB
 from airflow_s3stream.engine.stop import POLL, Limits
 
+CHUNK = MiB
+"""Bytes that one worker reads, and holds, at a time at most."""
+_LEAST_CHUNK = 16 * KiB
 _RECOVER_AFTER = 4  # parts stored without being throttled before one more connection is tried
 _SETTLE = 2.0  # seconds in which a burst of throttling answers counts as one
 
@@ -113,6 +117,16 @@ class Bandwidth:
         self._limits = limits
         self._free = limits.clock()
         self._lock = threading.Lock()
+
+    def piece(self, connections: int) -> int:
+        """
+        Give the bytes to read at a time, so that no connection waits long for its turn.
+
+        S3 drops a request whose body pauses for about 20 seconds.
+        """
+        if self._rate is None:
+            return CHUNK
+        return min(max(self._rate // (4 * connections), _LEAST_CHUNK), CHUNK)
 
     def take(self, size: int) -> None:
         """Book ``size`` bytes behind all that is booked already, and wait for their turn."""

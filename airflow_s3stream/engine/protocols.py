@@ -137,8 +137,12 @@ class Sink(Protocol):
     def begin(self, headers: ObjectHeaders) -> Upload:
         """Begin a multipart upload."""
 
-    def put_part(self, upload: Upload, number: int, body: PartBody) -> CompletedPart:
-        """Store one part; the same number again replaces it."""
+    def put_part(self, upload: Upload, number: int, body: PartBody, *, ask_first: bool = False) -> CompletedPart:
+        """
+        Store one part; the same number again replaces it.
+
+        :param ask_first: learn whether the store wants it before sending it.
+        """
 
     def complete(
         self, upload: Upload, parts: list[CompletedPart], *, size: int, crc: int, create_only: bool

@@ -45,6 +45,12 @@ def composite_etag(parts: list[CompletedPart]) -> str | None:
     return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
+def is_ours(found: StoredObject, content: Content) -> bool:
+    """Whether an object at the key is the one this transfer made: our marker, the right size, no other checksum."""
+    marked = (found.metadata or {}).get(MARKER) == content.marker
+    return marked and found.size == content.size and found.checksum in (None, crc64nvme_text(content.crc))
+
+
 class Publisher:
     """Publishes one object through a sink."""
 
@@ -86,9 +92,7 @@ class Publisher:
             found = self._run.call("looking at the key", self._sink.head)
         except SinkError:
             return None
-        if found is None or (found.metadata or {}).get(MARKER) != content.marker or found.size != content.size:
-            return None
-        return found if found.checksum in (None, crc64nvme_text(content.crc)) else None
+        return found if found is not None and is_ours(found, content) else None
 
     def verify(self, stored: StoredObject, *, confirmed: bool) -> tuple[StoredObject, str]:
         """

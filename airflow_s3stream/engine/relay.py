@@ -7,8 +7,9 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from airflow_s3stream.engine.pace import CHUNK
 from airflow_s3stream.engine.protocols import Body, CompletedPart, Sink, Source, Upload
-from airflow_s3stream.engine.relayedpart import CHUNK, RelayedPart
+from airflow_s3stream.engine.relayedpart import RelayedPart
 from airflow_s3stream.engine.retrying import Tries
 from airflow_s3stream.engine.stop import POLL
 from airflow_s3stream.exceptions import S3StreamError
@@ -95,7 +96,7 @@ class Relay:
             body = RelayedPart(self, part.span, tries, buffer=buffer, opened=opened, on_sent=ahead.fetch)
             opened = None
             try:
-                completed = self._sink.put_part(self._upload, part.number, body)
+                completed = self._sink.put_part(self._upload, part.number, body, ask_first=tries.failed)
             except S3StreamError as error:
                 tries.again(error)
             else:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from airflow_s3stream.config import KiB, MiB
+from airflow_s3stream.config import KiB
 from airflow_s3stream.engine.checksums import RunningDigest, crc64nvme
+from airflow_s3stream.engine.pace import CHUNK
 from airflow_s3stream.exceptions import S3StreamError, SourceTruncated
 from airflow_s3stream.plan.ranges import ByteRange
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from airflow_s3stream.engine.retrying import Tries
     from airflow_s3stream.engine.run import Reading
 
-CHUNK = MiB
-"""Bytes a worker holds at most."""
 _LEAST_READ = 64 * KiB
 # Seconds a read should take. Shorter reads cost CPU per byte; longer ones delay the bytes already here, since a
 # chunk is sent on only when it is read.
@@ -126,7 +125,7 @@ class RelayedPart:
             body = self._relay.open(ByteRange(start, self._span.stop))
         self._reading = reading = run.watch(body)
         try:
-            left, step = self._span.stop - start, _LEAST_READ
+            left, step = self._span.stop - start, min(_LEAST_READ, run.piece)
             while left:
                 run.limits.check()
                 reading.since = began = run.clock()
@@ -134,7 +133,7 @@ class RelayedPart:
                 reading.since = None
                 if not got:
                     return
-                step = _next_step(step, got, run.clock() - began)
+                step = min(_next_step(step, got, run.clock() - began), run.piece)
                 left -= got
                 yield self._buffer[:got]
         finally:

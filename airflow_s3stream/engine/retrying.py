@@ -100,6 +100,11 @@ class Tries:
         self._moved = 0  # bytes since the last break
         self._spent = False
 
+    @property
+    def failed(self) -> bool:
+        """Whether the work has failed as a whole before."""
+        return self._begun > 0
+
     def again(self, error: S3StreamError) -> None:
         """
         Wait until the work may be begun anew.

@@ -62,6 +62,8 @@ class Run:
         self.limits = Limits(stop, options.timeouts.deadline, clock=chances.clock, sleep=chances.sleep)
         self.retrier = Retrier(options.retry, self.limits, draw=chances.draw, on_retry=self._on_retry)
         self.bandwidth = Bandwidth(options.max_bandwidth, self.limits)
+        self.piece = self.bandwidth.piece(options.connections)
+        """Bytes to read at a time at most."""
         self.limiter = ConnectionLimiter(options.connections, self.limits)
         self.meter = Meter(options.progress_interval, chances.clock)
         self._listener = listener

@@ -41,6 +41,8 @@ def _describe(request: Any, **_: Any) -> None:
     for name, value in body.headers().items():
         del request.headers[name]
         request.headers[name] = value
+    if body.ask_first:
+        request.headers["Expect"] = "100-continue"
     if body.trailer:
         # What botocore's own trailing checksums set; its signers then sign STREAMING-UNSIGNED-PAYLOAD-TRAILER.
         request.context["checksum"] = {"request_algorithm": {"in": "trailer"}}

@@ -52,14 +52,15 @@ class S3Sink:
     def put(self, body: bytes | bytearray, crc: int, headers: ObjectHeaders, *, create_only: bool) -> StoredObject:
         """Store a small object in one request."""
         extra: dict[str, Any] = {"IfNoneMatch": "*"} if create_only else {}
+        try:
+            return self._put(body, headers, ChecksumCRC64NVME=crc64nvme_text(crc), **extra)
+        except SinkRejected:  # perhaps of the checksum: some stores refuse what they do not know
+            return self._put(body, headers, **extra)
+
+    def _put(self, body: bytes | bytearray, headers: ObjectHeaders, **extra: Any) -> StoredObject:
         with translated("PutObject", self.name):
             answer = self._client.put_object(
-                **self._where,
-                **self._headers(headers),
-                **extra,
-                Body=cast("Any", body),
-                ContentLength=len(body),
-                ChecksumCRC64NVME=crc64nvme_text(crc),
+                **self._where, **self._headers(headers), **extra, Body=cast("Any", body), ContentLength=len(body)
             )
         return _stored(answer)
 
@@ -76,14 +77,17 @@ class S3Sink:
         with translated("CreateMultipartUpload", self.name):
             return self._client.create_multipart_upload(**self._where, **self._headers(headers), **checksum)
 
-    def put_part(self, upload: Upload, number: int, body: PartBody) -> CompletedPart:
+    def put_part(self, upload: Upload, number: int, body: PartBody, *, ask_first: bool = False) -> CompletedPart:
         """
         Store one part.
+
+        A store that refuses a part while its bytes still come closes the connection, and its reason may be lost. So a
+        part that failed is announced with ``Expect: 100-continue`` and sent when the store asks for it.
 
         A store that said it keeps checksums gets the CRC-64/NVME as a trailer and refuses bytes that do not match it.
         Any other gets plain bytes: it could not check a trailer, and might keep the framing as content.
         """
-        request = RequestBody(body, trailer=upload.checksums)
+        request = RequestBody(body, trailer=upload.checksums, ask_first=ask_first)
         with translated("UploadPart", self.name, failure=lambda: request.failure):
             answer = self._client.upload_part(
                 **self._where, UploadId=upload.upload_id, PartNumber=number, Body=cast("Any", request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 from airflow_s3stream.config import MiB
 from airflow_s3stream.engine.checksums import crc64nvme
 from airflow_s3stream.engine.pace import MEMORY
+from airflow_s3stream.engine.retrying import Tries
 from airflow_s3stream.engine.stop import POLL
-from airflow_s3stream.exceptions import LimitExceeded
+from airflow_s3stream.exceptions import LimitExceeded, S3StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,39 +83,48 @@ class Spool:
         self._sink = sink
         self._plan = plan
         self._full: SimpleQueue[tuple[int, Buffer] | None] = SimpleQueue()
-        self.first = Buffer(bytearray())
+        self._first: Buffer | None = None
         self.ended = False
         self._lock = threading.Lock()
         self._completed: dict[int, CompletedPart] = {}
 
     def read_first(self, *, alone: bool) -> None:
         """
-        Read the first part into ``first``; ``ended`` tells whether it is the whole source.
+        Read the first part; ``ended`` tells whether it is the whole source.
 
         :param alone: it must be.
         """
-        buffer = self._reserve(self._plan.size_of(1))
-        try:
-            self._fill(buffer)
-            self.ended = alone or buffer.filled < len(buffer.memory)
-            if self.ended:
-                self._stream.finish()
-        except BaseException:
-            self.release(buffer)
-            raise
-        self.first = buffer
+        self._first = self._reserve(self._plan.size_of(1))
+        self._fill(self._first)
+        self.ended = alone or self._first.filled < len(self._first.memory)
+        if self.ended:
+            self._stream.finish()
 
-    def move(self, upload: Upload, first: Buffer, *, want_md5: bool) -> list[CompletedPart]:
+    def take_first(self) -> bytearray:
+        """Give the bytes of the first part, when they are all."""
+        content = bytearray(self._first.content) if self._first else bytearray()
+        self.close()
+        return content
+
+    def move(self, upload: Upload, *, want_md5: bool) -> list[CompletedPart]:
         """Move all parts, the first one read already; return them in order."""
         self._upload = upload
         self._want_md5 = want_md5
-        try:
-            self._run.crew([lambda: self._read(first), *[self._send] * self._plan.connections])
-        finally:
-            self._drain()
+        self._run.crew([self._read, *[self._send] * self._plan.connections])
         return [self._completed[number] for number in sorted(self._completed)]
 
-    def release(self, buffer: Buffer) -> None:
+    def close(self) -> None:
+        """Give back the buffers that nobody took."""
+        first, self._first = self._first, None
+        if first is not None:
+            self._release(first)
+        with suppress(Empty):
+            while True:
+                item = self._full.get_nowait()
+                if item is not None:
+                    self._release(item[1])
+
+    def _release(self, buffer: Buffer) -> None:
         """Give a buffer back to the budget."""
         MEMORY.release(len(buffer.memory))
         buffer.memory = bytearray()
@@ -129,8 +140,9 @@ class Spool:
             wanted = min(wanted, self._plan.size - self._stream.position)
         buffer.filled = self._stream.readinto(memoryview(buffer.memory)[:wanted])
 
-    def _read(self, first: Buffer) -> None:
+    def _read(self) -> None:
         """Fill buffers until the source ends. Runs on the reader's thread."""
+        first, self._first = self._first or Buffer(bytearray()), None
         try:
             number, filled = 1, self._pass_on(1, first)
             while filled and self._stream.position != self._plan.size:
@@ -140,7 +152,7 @@ class Spool:
                 try:
                     self._fill(buffer)
                 except BaseException:
-                    self.release(buffer)
+                    self._release(buffer)
                     raise
                 filled = self._pass_on(number, buffer)
             self._stream.finish()
@@ -155,7 +167,7 @@ class Spool:
         if buffer.filled:
             self._full.put((number, buffer))
         else:
-            self.release(buffer)  # the source ended right behind the part before
+            self._release(buffer)  # the source ended right behind the part before
         return full
 
     def _check_number(self, number: int) -> None:
@@ -179,7 +191,7 @@ class Spool:
                 finally:
                     self._run.limiter.release()
             finally:
-                self.release(buffer)
+                self._release(buffer)
 
     def _next(self) -> tuple[int, Buffer] | None:
         while True:
@@ -190,14 +202,13 @@ class Spool:
 
     def _store(self, number: int, buffer: Buffer) -> None:
         part = BufferedPart(self._run, buffer.content, want_md5=self._want_md5)
-        completed = self._run.retrier.call(f"part {number}", lambda: self._sink.put_part(self._upload, number, part))
+        tries = Tries(self._run.retrier, f"part {number}")
+        while True:
+            try:
+                completed = self._sink.put_part(self._upload, number, part, ask_first=tries.failed)
+                break
+            except S3StreamError as error:
+                tries.again(error)
         with self._lock:
             self._completed[number] = completed
         self._run.stored(completed)
-
-    def _drain(self) -> None:
-        """Give back the buffers that nobody took."""
-        while not self._full.empty():
-            item = self._full.get_nowait()
-            if item is not None:
-                self.release(item[1])

@@ -14,6 +14,7 @@ from airflow_s3stream.exceptions import (
     SourceRefused,
     SourceTruncated,
 )
+from airflow_s3stream.plan.probe import check_same
 from airflow_s3stream.plan.ranges import ByteRange
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class SourceStream:
         while filled < len(view):
             self._run.limits.check()
             try:
-                got = self._read(view[filled : filled + _READ])
+                got = self._read(view[filled : filled + self._run.piece])
             except S3StreamError as error:
                 self._mend(error)
                 continue
@@ -136,22 +137,14 @@ class SourceStream:
             return body
         again, body = self._source.open_whole()
         try:
-            self._check_same(again)
+            changed = check_same(probe, again)
+            if changed:
+                raise changed
             self._reread(body)
         except BaseException:
             body.close()
             raise
         return body
-
-    def _check_same(self, again: Probe) -> None:
-        was = self._probe
-        for what, before, now in (
-            ("length", was.size, again.size if again.size is not None else was.size),
-            ("Content-Encoding", was.content_encoding, again.content_encoding),
-            ("validator", was.validator, again.validator),
-        ):
-            if before != now:
-                raise SourceChanged(f"the source's {what} was {before} and is now {now}")
 
     def _reread(self, body: Body) -> None:
         """Read what was read before, and compare."""

@@ -73,9 +73,10 @@ class UrlToS3Operator(BaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        "url", "s3_key", "s3_bucket", "http_conn_id", "aws_conn_id", "region_name", "headers", "part_size",
-        "max_memory", "if_exists", "min_bytes", "max_bytes", "if_size_outside", "expected_size", "expected_checksum", "content_type",
-        "metadata", "tags", "storage_class", "server_side_encryption", "kms_key_id", "max_bandwidth", "deadline",
+        "url", "s3_key", "s3_bucket", "http_conn_id", "aws_conn_id", "region_name", "headers",
+        "part_size", "max_memory", "if_exists", "min_bytes", "max_bytes", "if_size_outside",
+        "expected_size", "expected_checksum", "content_type", "metadata", "tags", "storage_class",
+        "server_side_encryption", "kms_key_id", "max_bandwidth", "deadline",
     )  # fmt: skip
     template_fields_renderers: ClassVar[dict[str, str]] = {"headers": "json", "metadata": "json", "tags": "json"}
     ui_color = "#d7e8f7"

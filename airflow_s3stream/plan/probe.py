@@ -166,6 +166,22 @@ def check_partial(probe: Probe, asked: ByteRange, status: int, headers: Mapping[
     return span
 
 
+def check_same(was: Probe, now: Probe) -> SourceError | None:
+    """Tell the error that a new answer to a GET of the whole source amounts to, if it is about another version."""
+    for what, before, after in (
+        ("length", was.size, was.size if now.size is None else now.size),
+        ("Content-Encoding", was.content_encoding, now.content_encoding),
+        ("validator", was.validator, now.validator),
+    ):
+        if before != after:
+            return SourceChanged(f"the source's {what} was {_word(before)} and is now {_word(after)}")
+    return None
+
+
+def _word(value: object) -> str:
+    return value.value if isinstance(value, Validator) else str(value)
+
+
 def _changed(probe: Probe, headers: Mapping[str, str]) -> str | None:
     if probe.validator is None:
         return "the source has no validator to check a range against"

@@ -1,0 +1,37 @@
+"""Errors cross process borders and say what a person needs."""
+
+from __future__ import annotations
+
+import pickle
+from inspect import isclass
+
+import pytest
+
+from airflow_s3stream import exceptions
+
+KINDS = [k for k in vars(exceptions).values() if isclass(k) and issubclass(k, exceptions.S3StreamError)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_error_survives_pickling_with_all_it_knows(kind: type[exceptions.S3StreamError]) -> None:
+    """Airflow hands errors from one process to another."""
+    error = kind("went wrong", op="UploadPart", target="s3://b/k", retry_after=3.0, attempts=("a", "b"), retryable=True)
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert type(again) is kind
+    assert vars(again) == vars(error)
+    assert str(again) == str(error) == "went wrong (UploadPart s3://b/k) [after 2 earlier attempts]"
+
+
+def test_what_happened_and_whether_to_retry_are_separate() -> None:
+    """An instance may answer otherwise than its class."""
+    assert exceptions.SinkDenied("x").retryable is False
+    assert exceptions.SinkDenied("expired", retryable=True).retryable is True
+    assert exceptions.SinkDenied.retryable is False
+
+
+def test_the_drawn_tree_is_the_real_one() -> None:
+    """The module's docstring shows every class, and marks the retryable ones."""
+    text = exceptions.__doc__ or ""
+    for kind in KINDS:
+        (line,) = [line for line in text.splitlines() if kind.__name__ in line.replace("─", " ").split()]
+        assert ("(r)" in line) is kind.retryable, line

@@ -1,0 +1,110 @@
+"""URLs without secrets, S3 addresses, metadata."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_s3stream.exceptions import ConfigError
+from airflow_s3stream.plan.names import check_url, metadata_value, parse_s3_uri, redact_url
+
+SECRET = st.text("abcdefXYZ0123456789-._~!$'()*+,;", min_size=6).filter(lambda text: len(set(text)) > 3)
+
+
+@given(user=SECRET, password=SECRET, signature=SECRET, fragment=SECRET)
+def test_no_secret_survives_redaction(user: str, password: str, signature: str, fragment: str) -> None:
+    """User info, query values and the fragment are gone; host, path and the names of the query stay."""
+    url = (
+        f"https://{quote(user, safe='')}:{quote(password, safe='')}@host.example:8443/data/file.csv"
+        f"?X-Amz-Signature={quote(signature, safe='')}&part=1#{quote(fragment, safe='')}"
+    )
+    shown = redact_url(url)
+    assert shown == "https://host.example:8443/data/file.csv?X-Amz-Signature=***&part=***"
+
+
+@pytest.mark.parametrize("url", ["https://h/p?token", "https://h/p?a=1;b=2", "https://h/p?%73ecret", "https://h/?=x"])
+def test_a_query_without_names_is_hidden_whole(url: str) -> None:
+    """A bare token is as secret as a named one."""
+    shown = redact_url(url)
+    assert "***" in shown
+    assert not re.search(r"1|2|=x", shown)
+
+
+@given(st.text())
+def test_redaction_never_fails(url: str) -> None:
+    """Whatever text came as a URL can be shown in the error about it."""
+    assert isinstance(redact_url(url), str)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "empty"),
+        (None, "empty"),
+        ("example.org/file", "no scheme"),
+        ("host:80/file", "no scheme"),
+        ("ftp://host/file", "'ftp'"),
+        ("file:///etc/passwd", "'file'"),
+        ("https://", "no host"),
+        ("https:///file", "no host"),
+        ("http://host:port/x", "not a URL"),
+        ("http://[::1/x", "not a URL"),
+    ],
+)
+def test_a_url_that_cannot_be_read_is_named_with_what_is_wrong(url: str | None, said: str) -> None:
+    """One sentence, which names the field."""
+    with pytest.raises(ConfigError, match=r"^url=") as caught:
+        check_url(url)
+    assert said in str(caught.value)
+
+
+def test_a_bad_url_does_not_leak_its_secret() -> None:
+    """The error shows the redacted form."""
+    with pytest.raises(ConfigError) as caught:
+        check_url("ftp://user:hunter2@host/file?sig=hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_s3_addresses() -> None:
+    """A URI, or a bucket beside a key."""
+    assert parse_s3_uri("s3://b/a/b c.csv") == ("b", "a/b c.csv")
+    assert parse_s3_uri("a/b", "b") == ("b", "a/b")
+
+
+@pytest.mark.parametrize(
+    ("key", "bucket", "said"),
+    [
+        ("s3://b/", None, "empty"),
+        ("s3://b", None, "empty"),
+        ("", "b", "empty"),
+        ("s3:///k", None, "no bucket"),
+        ("k", None, "no bucket"),
+        ("k", "", "no bucket"),
+        ("s3://b/k", "other", "already"),
+        ("s3://b/" + "é" * 513, None, "1026 bytes"),
+        (None, "b", "must be text"),
+    ],
+)
+def test_a_bad_s3_address_says_what_is_wrong(key: str | None, bucket: str | None, said: str) -> None:
+    """Empty, ambiguous or too long keys are refused before anything is sent."""
+    with pytest.raises(ConfigError, match=r"^s3_key") as caught:
+        parse_s3_uri(key, bucket)
+    assert said in str(caught.value)
+
+
+def test_a_key_of_exactly_1024_bytes_is_fine() -> None:
+    """S3's limit counts bytes of UTF-8."""
+    assert parse_s3_uri("s3://b/" + "é" * 512)[1] == "é" * 512
+
+
+@given(st.text())
+def test_metadata_fits_a_header(text: str) -> None:
+    """Printable US-ASCII, and short."""
+    value = metadata_value(text)
+    assert value.isascii()
+    assert value == "" or value.isprintable()
+    assert len(value) <= 512
