@@ -115,6 +115,8 @@ class SourceStream:
             self._reading.since = None
         size = self._probe.size
         if not got and size is not None and self.position < size:
+            if self._probe.framing == "chunked":  # a proper end: the size is the caller's, and it is wrong
+                raise IntegrityError(f"the source has {self.position} bytes, expected_size is {size}", op="read")
             raise SourceTruncated(f"the source's body ended at byte {self.position} of {size}")
         return got
 
