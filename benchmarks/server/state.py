@@ -102,6 +102,8 @@ class State:
                 return "NoSuchUpload"
             if not numbers or any(number not in upload.parts for number in numbers):
                 return "InvalidPart"
+            if numbers != sorted(set(numbers)):
+                return "InvalidPartOrder"
             parts = [upload.parts[number] for number in numbers]
             crc = _combined(parts)
             self._objects[upload.key] = Part(sum(p.size for p in parts), etag, crc, checksum, upload.headers)
