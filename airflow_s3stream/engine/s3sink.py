@@ -164,5 +164,6 @@ def _stored(answer: Any) -> StoredObject:
         version_id=answer.get("VersionId"),
         size=answer.get("ContentLength"),
         checksum=checksum,
-        metadata=answer.get("Metadata"),
+        # Names of metadata are header names, and some stores change their case.
+        metadata={name.lower(): value for name, value in answer["Metadata"].items()} if "Metadata" in answer else None,
     )
