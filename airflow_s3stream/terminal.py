@@ -33,6 +33,7 @@ class Display:
     def __init__(self, console: Console | None, bar: Progress | None) -> None:
         self._console = console
         self._bar = bar
+        self._shown = 0
         self._task = bar.add_task("", rate="", start=False, visible=False) if bar else None
 
     def adjust(self, options: CopyOptions, *, chosen: bool) -> CopyOptions:
@@ -44,7 +45,9 @@ class Display:
             return
         if self._bar is not None and self._task is not None:
             if isinstance(event, Progressed):
-                self._bar.update(self._task, completed=event.stored, rate=f"{event.rate / 1e6:.1f} MB/s")
+                # Bytes under way are taken back when a part fails; a bar must not run backwards.
+                self._shown = max(self._shown, event.stored + event.under_way)
+                self._bar.update(self._task, completed=self._shown, rate=f"{event.rate / 1e6:.1f} MB/s")
                 return
             if isinstance(event, Started):
                 self._bar.update(self._task, total=event.probe.size, visible=True)

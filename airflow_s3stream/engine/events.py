@@ -29,12 +29,12 @@ class Progressed:
     """
     How far it is.
 
-    ``stored`` counts bytes of parts the store has confirmed, so it never runs backwards; ``moved`` counts what passed
-    through, repeats included, and is what ``rate`` (bytes per second since the event before) comes from.
+    ``stored`` counts bytes of parts the store has confirmed, so it never runs backwards. ``under_way`` counts those of
+    parts not confirmed yet. ``rate`` is bytes per second since the event before, repeats included.
     """
 
     stored: int
-    moved: int
+    under_way: int
     size: int | None
     rate: float
     seconds_left: float | None

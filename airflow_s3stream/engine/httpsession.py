@@ -7,8 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from requests.utils import get_environ_proxies
 
+from airflow_s3stream.exceptions import ConfigError
+
 if TYPE_CHECKING:
     import requests
+
+
+def check_bundle(verify: bool | str | None) -> None:
+    """
+    Check that a CA bundle named by ``verify`` is there; the libraries notice late, as a network failure.
+
+    :raises ConfigError: it is not.
+    """
+    if isinstance(verify, str) and not os.path.exists(verify):
+        raise ConfigError(f"verify={verify!r} is not there; it must be the path of a CA bundle, True or False")
 
 
 class Environment:

@@ -17,7 +17,7 @@ from airflow_s3stream import __version__
 from airflow_s3stream.config import Timeouts
 from airflow_s3stream.engine.httpbody import HttpBody
 from airflow_s3stream.engine.httperrors import translated
-from airflow_s3stream.engine.httpsession import Environment
+from airflow_s3stream.engine.httpsession import Environment, check_bundle
 from airflow_s3stream.exceptions import (
     ConfigError,
     SourceDenied,
@@ -79,6 +79,7 @@ class HttpSource:
         if self._session.headers.get("User-Agent") == default_user_agent():
             self._session.headers["User-Agent"] = _STRANGER["User-Agent"]
         self._environment = Environment(self._session)
+        check_bundle(self._environment.verify)
         self._resolved: str | None = None  # where redirects led; asked directly from then on
 
     @property

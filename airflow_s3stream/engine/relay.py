@@ -98,6 +98,7 @@ class Relay:
             try:
                 completed = self._sink.put_part(self._upload, part.number, body, ask_first=tries.failed)
             except S3StreamError as error:
+                self.run.meter.lose(body.moved)
                 tries.again(error)
             else:
                 self._note(completed, body)

@@ -52,6 +52,8 @@ class RelayedPart:
         self._md5 = hashlib.md5(usedforsecurity=False) if relay.want_md5 else None
         self._extra = RunningDigest(relay.extra) if relay.extra else None
         self._crc = 0
+        self.moved = 0
+        """Bytes that have passed."""
         self._reading: Reading | None = None
 
     @property
@@ -113,6 +115,7 @@ class RelayedPart:
             self._extra.update(piece)
         run.bandwidth.take(len(piece))
         run.meter.move(len(piece))
+        self.moved += len(piece)
         self._tries.moved(len(piece))
         return piece
 

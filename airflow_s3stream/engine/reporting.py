@@ -37,6 +37,8 @@ def _started(event: Started) -> str:
 
 def _progressed(event: Progressed) -> str:
     stored, rate = format_size(event.stored), f"{event.rate / 1e6:.1f} MB/s"
+    if event.under_way > 0:
+        rate = f"{format_size(event.under_way)} under way, {rate}"
     extra = f", {event.retries} retries" if event.retries else ""
     extra += f", {event.connections} connections"
     if event.size is None:

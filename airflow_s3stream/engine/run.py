@@ -190,6 +190,7 @@ class Meter:
     size: int | None = None
     _stored: int = 0
     _moved: int = 0
+    _lost: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _last: tuple[float, int] = (0.0, 0)
 
@@ -208,19 +209,24 @@ class Meter:
         with self._lock:
             self._stored += size
 
+    def lose(self, size: int) -> None:
+        """Count bytes of a part that must be moved again. Any thread."""
+        with self._lock:
+            self._lost += size
+
     def due(self, retries: int, connections: int) -> Progressed | None:
         """Give the event if an interval has passed since the last."""
         now, (then, before) = self.clock(), self._last
         if now - then < self.interval:
             return None
         with self._lock:
-            stored, moved = self._stored, self._moved
+            stored, moved, under_way = self._stored, self._moved, self._moved - self._stored - self._lost
         self._last = (now, moved)
         rate = (moved - before) / (now - then)
-        left = None if self.size is None or not rate else max(0, self.size - stored) / rate
+        left = None if self.size is None or not rate else max(0, self.size - stored - under_way) / rate
         return Progressed(
             stored=stored,
-            moved=moved,
+            under_way=under_way,
             size=self.size,
             rate=rate,
             seconds_left=left,

@@ -8,6 +8,8 @@ import boto3
 from botocore.config import Config
 
 from airflow_s3stream.config import Timeouts
+from airflow_s3stream.engine.httpsession import check_bundle
+from airflow_s3stream.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -57,7 +59,11 @@ def new_client(
 
     :param verify: False, True, or the path of a CA bundle; None: ``AWS_CA_BUNDLE`` or the system's.
     :param connections: parts that will be under way at once.
+    :raises ConfigError: the endpoint is no URL, or the CA bundle is not there.
     """
+    check_bundle(verify)
+    if endpoint_url is not None and not endpoint_url.startswith(("http://", "https://")):
+        raise ConfigError(f"endpoint_url={endpoint_url!r} must begin with http:// or https://")
     return boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint_url,
