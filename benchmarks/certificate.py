@@ -5,15 +5,13 @@ from __future__ import annotations
 import datetime
 import ipaddress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import certifi
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _DAY = datetime.timedelta(days=1)
 
@@ -23,6 +21,7 @@ class Certificates:
     """PEM files."""
 
     ca: Path
+    """A bundle as large as everybody's: the public CAs, and the one made for this run."""
     chain: Path
     key: Path
 
@@ -45,7 +44,8 @@ def make(folder: Path) -> Certificates:
         .sign(ca_key, hashes.SHA256())
     )
     made = Certificates(folder / "ca.pem", folder / "chain.pem", folder / "key.pem")
-    made.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    # A client that reads its bundle for every connection pays for that here as it does outside.
+    made.ca.write_bytes(Path(certifi.where()).read_bytes() + b"\n" + ca.public_bytes(serialization.Encoding.PEM))
     made.chain.write_bytes(server.public_bytes(serialization.Encoding.PEM))
     made.key.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

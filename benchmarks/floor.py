@@ -30,7 +30,7 @@ PART = 64 * 2**20
 class Peer:
     """One connection that answers are read from."""
 
-    def __init__(self, url: str, ca: str | None) -> None:
+    def __init__(self, url: str, trust: ssl.SSLContext) -> None:
         parts = urlsplit(url)
         host, port = parts.hostname or "127.0.0.1", parts.port or 80
         self.host = parts.netloc
@@ -39,8 +39,7 @@ class Peer:
         # One call fills the whole chunk; TLS gives a record of 16 KiB per call, whatever is asked.
         self.flags = int(socket.MSG_WAITALL)
         if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=ca)
-            self.sock = context.wrap_socket(self.sock, server_hostname=host)
+            self.sock = trust.wrap_socket(self.sock, server_hostname=host)
             self.flags = 0
 
     def cipher(self) -> str | None:
@@ -79,9 +78,9 @@ class Peer:
         return bytes(body)
 
 
-def relay(options: argparse.Namespace, upload_id: str, parts: queue.SimpleQueue[int]) -> None:
+def relay(options: argparse.Namespace, trust: ssl.SSLContext, upload_id: str, parts: queue.SimpleQueue[int]) -> None:
     """Carry parts until none is left."""
-    source, sink = Peer(options.source, options.ca), Peer(options.endpoint, options.ca)
+    source, sink = Peer(options.source, trust), Peer(options.endpoint, trust)
     path = urlsplit(options.source).path
     buffer = bytearray(CHUNK)
     view = memoryview(buffer)
@@ -107,7 +106,8 @@ def relay(options: argparse.Namespace, upload_id: str, parts: queue.SimpleQueue[
 
 def copy(options: argparse.Namespace) -> str | None:
     """Copy the object as one multipart upload; give the TLS cipher."""
-    control = Peer(options.endpoint, options.ca)
+    trust = ssl.create_default_context(cafile=options.ca)
+    control = Peer(options.endpoint, trust)
     control.ask("POST", f"/bench/{options.key}?uploads=")
     match = re.search(rb"<UploadId>(.+)</UploadId>", control.answer())
     upload_id = match[1].decode() if match else ""
@@ -115,7 +115,7 @@ def copy(options: argparse.Namespace) -> str | None:
     parts: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in range(1, count + 1):
         parts.put(number)
-    threads = [threading.Thread(target=relay, args=(options, upload_id, parts)) for _ in range(options.threads)]
+    threads = [threading.Thread(target=relay, args=(options, trust, upload_id, parts)) for _ in range(options.threads)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -62,8 +62,8 @@ def _send(connection: Connection, link: Link, start: int, stop: int) -> int:
     pace = Pace(link, link.down)
     for offset in range(start, stop, STEP):
         count = min(STEP, stop - offset)
+        pace.passed(count)  # First, since bytes are received when the link has carried them, not before.
         connection.send(content.at(offset, count))
-        pace.passed(count)
     return stop - start
 
 
@@ -71,10 +71,10 @@ def _send_chunked(connection: Connection, link: Link, size: int) -> int:
     pace = None if link.free else Pace(link, link.down)
     for offset in range(0, size, STEP):
         piece = content.at(offset, min(STEP, size - offset))
+        if pace:
+            pace.passed(len(piece))
         connection.send(b"%x\r\n" % len(piece))
         connection.send(piece)
         connection.send(b"\r\n")
-        if pace:
-            pace.passed(len(piece))
     connection.send(b"0\r\n\r\n")
     return size

@@ -200,7 +200,7 @@ def test_the_link_model_holds_each_request_to_its_rate() -> None:
             ask(connection, method, path, body)
             took = time.monotonic() - began
             connection.close()
-            assert 0.29 < took < 1.0
+            assert 0.3 <= took < 1.0
 
 
 def test_what_was_served_is_counted(checking: Endpoint) -> None:
