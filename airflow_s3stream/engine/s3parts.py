@@ -41,6 +41,8 @@ def _describe(request: Any, **_: Any) -> None:
     for name, value in body.headers().items():
         del request.headers[name]
         request.headers[name] = value
+    # botocore asks first (Expect: 100-continue) for every upload, which costs each part a round trip.
+    del request.headers["Expect"]
     if body.ask_first:
         request.headers["Expect"] = "100-continue"
     if body.trailer:
