@@ -16,9 +16,9 @@ _PATIENCE = 2.0  # seconds; a stop must be over in 3, and Airflow kills after 5
 _ATTEMPTS = 2
 
 
-def clean_up(sink: Sink, upload: Upload | None, content: Content | None, because: BaseException | None) -> None:
+def clean_up(sink: Sink, upload: Upload | None, content: Content | None = None) -> str:
     """
-    Remove the multipart upload; tell in ``because`` what was done, or what is left and how to remove it.
+    Remove the multipart upload; say what was done, or what is left and how to remove it.
 
     Runs on limits of its own, for those of the transfer are spent.
 
@@ -36,7 +36,7 @@ def clean_up(sink: Sink, upload: Upload | None, content: Content | None, because
         )
     if content is not None or told:
         told.insert(0, _visible(sink, content, limits))
-    _tell(because, " ".join(told))
+    return " ".join(told)
 
 
 def _abort(sink: Sink, upload: Upload, limits: Limits) -> str | None:
@@ -65,8 +65,9 @@ def _visible(sink: Sink, content: Content | None, limits: Limits) -> str:
     return "Nothing was published."
 
 
-def _tell(because: BaseException | None, text: str) -> None:
-    if isinstance(because, S3StreamError) and text:
-        because.message = f"{because.message.rstrip('.')}. {text}"
-    elif because is not None and text:
-        because.add_note(text)
+def add(text: str, error: BaseException) -> None:
+    """Put what was cleaned up into the error that a person will read."""
+    if isinstance(error, S3StreamError) and text:
+        error.message = f"{error.message.rstrip('.')}. {text}"
+    elif text:
+        error.add_note(text)

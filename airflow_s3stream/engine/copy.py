@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_s3stream.config import CopyOptions, TransferResult
-from airflow_s3stream.engine.cleanup import clean_up
-from airflow_s3stream.engine.events import Finished, Listener, Started
+from airflow_s3stream.engine.cleanup import add, clean_up
+from airflow_s3stream.engine.events import Finished, Listener, Noted, Started
 from airflow_s3stream.engine.move import Moved, Mover
 from airflow_s3stream.engine.protocols import Body, ObjectHeaders, Sink, Source, StoredObject
 from airflow_s3stream.engine.publish import MARKER
@@ -139,11 +139,13 @@ class _Copy:
             mover.move(body)
             reason = self._outside(mover.size)
             if reason:
-                clean_up(self._sink, mover.upload, None, None)
+                left = clean_up(self._sink, mover.upload)
+                if left:
+                    self._run.tell(Noted(text=left))
                 return self._skipped(reason, None, probe)
             return mover.publish(self._marker, create_only=self._options.if_exists == "fail")
         except BaseException as error:
-            clean_up(self._sink, mover.upload, mover.publishing, error)
+            add(clean_up(self._sink, mover.upload, mover.publishing), error)
             raise
 
     def _headers(self, probe: Probe) -> ObjectHeaders:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_s3stream.engine.checksums import RunningDigest, combine, crc64nvme, crc64nvme_text
+from airflow_s3stream.engine.events import Noted
 from airflow_s3stream.engine.publish import Content, Publisher, composite_etag
 from airflow_s3stream.engine.relay import Relay
 from airflow_s3stream.engine.spool import Spool
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from airflow_s3stream.plan.digests import Digest
     from airflow_s3stream.plan.parts import TransferPlan
     from airflow_s3stream.plan.probe import Probe
+
+
+_WEAK = "The store keeps no CRC64NVME, so only the object's size will be proved; strict proves its parts by their MD5"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +145,8 @@ class Mover:
 
     def _begin(self) -> Upload:
         self.upload = self._run.call("beginning the upload", lambda: self._sink.begin(self._headers))
+        if not self.upload.checksums:
+            self._run.tell(Noted(text=_WEAK))
         return self.upload
 
     def _want_md5(self, upload: Upload) -> bool:

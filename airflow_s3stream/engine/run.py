@@ -67,6 +67,7 @@ class Run:
         self.limiter = ConnectionLimiter(options.connections, self.limits)
         self.meter = Meter(options.progress_interval, chances.clock)
         self._listener = listener
+        self._caller = threading.get_ident()
         self._events: SimpleQueue[Event] = SimpleQueue()  # workers
         self._lock = threading.Lock()
         self._readings: set[Reading] = set()  # workers, under _lock
@@ -139,19 +140,17 @@ class Run:
 
     def _tick(self) -> None:
         self.limits.check()
-        stall = self.options.timeouts.stall
-        late = self.clock() - stall
-        self._interrupt(
-            lambda reading: (
-                SourceStalled(f"the source did not deliver one read in stall_timeout ({stall:g} s)")
-                if reading.since is not None and reading.since < late
-                else None
-            )
-        )
+        self._interrupt(self._stalled)
         self._flush()
         progress = self.meter.due(self.retrier.budget.spent, self.limiter.allowed)
         if progress:
             self.tell(progress)
+
+    def _stalled(self, reading: Reading) -> S3StreamError | None:
+        since, stall = reading.since, self.options.timeouts.stall  # read once: its worker may end the read meanwhile
+        if since is None or self.clock() - since < stall:
+            return None
+        return SourceStalled(f"the source did not deliver one read in stall_timeout ({stall:g} s)")
 
     def _flush(self) -> None:
         with suppress(Empty):
@@ -170,6 +169,8 @@ class Run:
         if isinstance(error, SinkThrottled | SourceThrottled):
             self.limiter.throttled()
         self._events.put(Retried(what=what, reason=str(error), pause=pause))
+        if threading.get_ident() == self._caller:
+            self._flush()
 
 
 def _report(work: Callable[[], None], done: SimpleQueue[Any]) -> None:

@@ -39,7 +39,7 @@ def test_the_last_line_of_json_is_the_result(rclone: Store) -> None:
             "--connections", "2", "--metadata", "team=data", store=rclone,
         )  # fmt: skip
         rclone.assert_holds("a/key", origin.resource.content)
-    assert (done.returncode, done.stderr.count("\n")) == (0, 2)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 3)
     result = json.loads(done.stdout)
     assert (result["status"], result["parts"], result["bytes"]) == ("copied", 3, 12 * MiB)
     assert result["source"].endswith("/object.bin?token=***")
@@ -59,9 +59,10 @@ def test_plain_lines_say_what_was_learnt_what_moves_and_what_was_proved(rclone: 
             "0.3",
             store=rclone,
         )
-    first, *middle, last = done.stdout.splitlines()
+    first, weak, *middle, last = done.stdout.splitlines()
     assert first.startswith(f"Copying {origin.url} to s3://{rclone.bucket}/key: 11.0 MiB (11534336 bytes), ETag")
     assert "ranges pinned to ETag; parts of 8.0 MiB, 2 connections" in first
+    assert weak.startswith("The store keeps no CRC64NVME")
     assert middle
     assert all(line.startswith("Stored ") and "MB/s" in line and "ETA" in line for line in middle)
     assert last.startswith(f"Copied 11.0 MiB (11534336 bytes) to s3://{rclone.bucket}/key in ")
