@@ -11,6 +11,9 @@ from typing import Any
 MB = 1_000_000
 STEP = 256 * 1024
 """Bytes between two looks at the clock: 10 ms at 25 MB/s."""
+CREDIT = 0.1
+"""Seconds of lost time that a body may catch up on: what a busy machine takes from the server, no more, since a
+link does not run faster after its client has paused."""
 
 
 class SharedLine:
@@ -27,7 +30,7 @@ class SharedLine:
     def book(self, count: int) -> None:
         """Wait until the line has carried ``count`` more bytes."""
         with self._free.get_lock():
-            self._free.value = due = max(self._free.value, time.monotonic()) + count / self._rate
+            self._free.value = due = _from(self._free.value) + count / self._rate
         time.sleep(max(0.0, due - time.monotonic()))
 
 
@@ -54,14 +57,17 @@ class Pace:
     def __init__(self, link: Link, line: SharedLine | None) -> None:
         self._rate = link.conn_rate
         self._line = line
-        self._start = time.monotonic()
-        self._bytes = 0
+        self._free = time.monotonic()
 
     def passed(self, count: int) -> None:
         """Note that ``count`` bytes went by and wait until they were due."""
-        self._bytes += count
         if self._line:
             self._line.book(count)
         if self._rate:
-            due = self._start + self._bytes / self._rate
-            time.sleep(max(0.0, due - time.monotonic()))
+            self._free = _from(self._free) + count / self._rate
+            time.sleep(max(0.0, self._free - time.monotonic()))
+
+
+def _from(free: float) -> float:
+    """Tell from when on the next bytes may travel, if the link was free at ``free``."""
+    return max(free, time.monotonic() - CREDIT)

@@ -17,6 +17,7 @@ from awscrt import checksums
 from benchmarks import endpoint
 from benchmarks.endpoint import LinkOptions, Stored
 from benchmarks.server import content
+from benchmarks.server.link import CREDIT, Link, Pace, SharedLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,6 +202,18 @@ def test_the_link_model_holds_each_request_to_its_rate() -> None:
             took = time.monotonic() - began
             connection.close()
             assert 0.3 <= took < 1.0
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_link_does_not_run_faster_after_a_pause(shared: bool) -> None:
+    """A client that did not read for half a second gets the next bytes at the link's rate, not in a burst."""
+    rate = 1_000_000.0
+    pace = Pace(Link(), SharedLine(rate)) if shared else Pace(Link(conn_rate=rate), None)
+    pace.passed(1000)
+    time.sleep(0.5)
+    began = time.monotonic()
+    pace.passed(400_000)
+    assert 0.4 - CREDIT - 0.01 < time.monotonic() - began < 0.45
 
 
 def test_what_was_served_is_counted(checking: Endpoint) -> None:
