@@ -57,9 +57,7 @@ def session() -> Iterator[requests.Session]:
 
 
 class TestContent:
-    @pytest.mark.parametrize(
-        "start, stop", [(0, 10), (PERIOD - 3, PERIOD + 3), (3 * PERIOD, 5 * PERIOD + 1), (7, 7)]
-    )
+    @pytest.mark.parametrize("start, stop", [(0, 10), (PERIOD - 3, PERIOD + 3), (3 * PERIOD, 5 * PERIOD + 1), (7, 7)])
     def test_any_slice_is_the_same_as_that_slice_of_the_whole(self, start: int, stop: int) -> None:
         """A range can be checked without the bytes before it."""
         content = Content(6 * PERIOD)
@@ -68,9 +66,7 @@ class TestContent:
     def test_parts_of_a_round_size_differ(self) -> None:
         """Two parts exchanged make another object."""
         content = Content(40 * MiB)
-        parts = {
-            hashlib.sha256(content.bytes(at, at + 5 * MiB)).digest() for at in range(0, 40 * MiB, 5 * MiB)
-        }
+        parts = {hashlib.sha256(content.bytes(at, at + 5 * MiB)).digest() for at in range(0, 40 * MiB, 5 * MiB)}
         assert len(parts) == 8
 
     def test_a_terabyte_costs_nothing(self) -> None:
@@ -127,9 +123,7 @@ class TestHonestOrigin:
         connection.close()
         assert time.monotonic() - began < 2
 
-    def test_tls_is_trusted_through_our_authority_only(
-        self, authority: Authority, session: requests.Session
-    ) -> None:
+    def test_tls_is_trusted_through_our_authority_only(self, authority: Authority, session: requests.Session) -> None:
         """A certificate that is expired or for another host is refused."""
         for server, trusted in [
             (authority.server(), True),
@@ -158,9 +152,7 @@ class TestMisbehavingOrigin:
             assert get(origin, Range="bytes=0-9")[0].status == 500
             assert get(origin, Range="bytes=0-9")[0].status == 206
 
-    @pytest.mark.parametrize(
-        "fault", [faults.close_after(400), faults.longer_length(5), faults.reset_after(400)]
-    )
+    @pytest.mark.parametrize("fault", [faults.close_after(400), faults.longer_length(5), faults.reset_after(400)])
     def test_a_body_with_a_length_is_cut(self, fault: Fault) -> None:
         """A client that counts notices."""
         with (
@@ -175,9 +167,7 @@ class TestMisbehavingOrigin:
             with pytest.raises(http.client.IncompleteRead):
                 get(origin)
 
-    def test_requests_takes_a_cut_body_without_a_length_for_a_whole_one(
-        self, session: requests.Session
-    ) -> None:
+    def test_requests_takes_a_cut_body_without_a_length_for_a_whole_one(self, session: requests.Session) -> None:
         """Nothing marks the end of a body delimited by the close of the connection."""
         with serving(1000, faults.close_after(400), framing="close") as origin:
             assert len(session.get(origin.url).content) == 400

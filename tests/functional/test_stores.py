@@ -104,9 +104,7 @@ class TestShapes:
 
 class TestWhatIsStoredBeside:
     @pytest.mark.parametrize("size", [1000, 11 * MiB], ids=["put", "parts"])
-    def test_options_of_the_object_reach_the_store(
-        self, s3_store: Store, store_table: StoreTable, size: int
-    ) -> None:
+    def test_options_of_the_object_reach_the_store(self, s3_store: Store, store_table: StoreTable, size: int) -> None:
         """Type, metadata, tags and storage class, whichever way the body travels."""
         about = {
             "content_type": "text/x-odd",
@@ -267,9 +265,7 @@ class TestExpectations:
     @pytest.mark.parametrize("size", [1000, 11 * MiB], ids=["put", "parts"])
     @pytest.mark.parametrize("about", [{}, {"ranges": False}, {"ranges": False, "framing": "chunked"}], ids=str)
     @pytest.mark.parametrize("by", [-1, 1])
-    def test_wrong_size_publishes_nothing(
-        self, s3_store: Store, about: dict[str, object], size: int, by: int
-    ) -> None:
+    def test_wrong_size_publishes_nothing(self, s3_store: Store, about: dict[str, object], size: int, by: int) -> None:
         """One byte more or less is another object."""
         with serving(size, **about) as origin, pytest.raises((IntegrityError, SourceRefused)):
             transfer(origin.url, s3_store, expected_size=size + by)
@@ -285,9 +281,7 @@ class TestRefusals:
             transfer(origin.url, missing)
 
     @pytest.mark.parametrize("ranges", [True, False], ids=["relay", "stream"])
-    def test_strict_proves_more_than_the_size(
-        self, s3_store: Store, store_table: StoreTable, ranges: bool
-    ) -> None:
+    def test_strict_proves_more_than_the_size(self, s3_store: Store, store_table: StoreTable, ranges: bool) -> None:
         """Every store here can prove its bytes; where it keeps no checksums, by the MD5s in its ETags."""
         with serving(11 * MiB, ranges=ranges) as origin:
             result = transfer(origin.url, s3_store, strict=True)

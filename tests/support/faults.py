@@ -6,9 +6,8 @@ A fault strikes every request unless narrowed: ``close_after(100).once()``, ``ig
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from tests.support.resource import Ending, Reply, Request, Resource, http_date
 
@@ -26,10 +25,9 @@ class Fault:
     """Changes an answer."""
     version: Callable[[Resource], Resource] | None = None
     """Changes what is served."""
-    when: Callable[[Request], bool] = field(default=_always)
-
-    def strikes(self, request: Request) -> bool:
-        return self.when(request)
+    when: Callable[[Request], bool] = _always
+    most: int | None = None
+    """How many requests of one origin are struck; None: all that ``when`` accepts."""
 
     def where(self, when: Callable[[Request], bool]) -> Fault:
         """Strike only requests that ``when`` accepts, beside what narrowed it before."""
@@ -45,15 +43,7 @@ class Fault:
 
     def times(self, count: int) -> Fault:
         """Strike only the first ``count`` requests that would be struck."""
-        left = [count]
-        lock = threading.Lock()
-
-        def when(request: Request) -> bool:
-            with lock:
-                left[0] -= 1
-                return left[0] >= 0
-
-        return self.where(when)
+        return replace(self, most=count)
 
     def once(self) -> Fault:
         return self.times(1)
@@ -82,9 +72,7 @@ def stall_after(count: int) -> Fault:
 
 def drip(count: int, seconds: float) -> Fault:
     """Send ``count`` bytes, wait, and so on: never silent, never done."""
-    return Fault(
-        f"drip {count} B per {seconds} s", lambda request, reply: setattr(reply, "drip", (count, seconds))
-    )
+    return Fault(f"drip {count} B per {seconds} s", lambda request, reply: setattr(reply, "drip", (count, seconds)))
 
 
 def flip_bit(offset: int) -> Fault:
@@ -242,9 +230,7 @@ def header_flood(count: int) -> Fault:
     """Send ``count`` headers of no meaning."""
     return Fault(
         f"{count} headers",
-        lambda request, reply: reply.headers.extend(
-            (f"X-Flood-{number}", "x" * 60) for number in range(count)
-        ),
+        lambda request, reply: reply.headers.extend((f"X-Flood-{number}", "x" * 60) for number in range(count)),
     )
 
 

@@ -7,6 +7,7 @@ import http.client
 import socket
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -57,6 +58,7 @@ class Origin(Listener):
         self.routes = routes or {}
         self.exchanges: list[Exchange] = []
         self._counting = threading.Lock()
+        self._struck: Counter[int] = Counter()
         self._busy = 0
         self.peak_busy = 0
         """Most requests that were being answered at once."""
@@ -105,7 +107,7 @@ class Origin(Listener):
 
     def _answer(self, request: Request, exchange: Exchange) -> Reply:
         target = self.resource if request.path == self.PATH else self.routes.get(request.path)
-        faults = [fault for fault in self.faults if fault.strikes(request)]
+        faults = [fault for fault in self.faults if self._strikes(fault, request)]
         exchange.faults = [fault.name for fault in faults]
         if target is None:
             return Reply(404, text=b"nothing here\n")
@@ -117,6 +119,14 @@ class Origin(Listener):
             if fault.spoil:
                 fault.spoil(request, reply)
         return reply
+
+    def _strikes(self, fault: Fault, request: Request) -> bool:
+        if not fault.when(request):
+            return False
+        # Counted here and not in the fault, so that one fault may serve many tests.
+        with self._counting:
+            self._struck[id(fault)] += 1
+            return fault.most is None or self._struck[id(fault)] <= fault.most
 
     def _send(self, sock: socket.socket, request: Request, reply: Reply, exchange: Exchange) -> bool:
         """Send the answer; True when the connection may carry another request."""
@@ -177,9 +187,7 @@ class Origin(Listener):
 
 
 @contextlib.contextmanager
-def serving(
-    size: int, *faults: Fault, tls: ssl.SSLContext | None = None, **about: object
-) -> Iterator[Origin]:
+def serving(size: int, *faults: Fault, tls: ssl.SSLContext | None = None, **about: object) -> Iterator[Origin]:
     """Run an origin of one resource: ``serving(10 * MiB, close_after(100).once(), etag=None)``."""
     with Origin(Resource(size, **about), *faults, tls=tls) as origin:  # type: ignore[arg-type]
         yield origin

@@ -10,8 +10,9 @@ from __future__ import annotations
 import socket
 import threading
 import urllib.parse
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from tests.support import wire
@@ -93,26 +94,22 @@ class S3Fault:
     """After: send so many bytes of the answer's body, the head included only if not negative, then break."""
     hold: float = 0.0
     """Seconds of silence before the answer is sent, less when the client leaves."""
-    _seen: list[int] = field(default_factory=lambda: [0])
 
     def concerns(self, call: Call) -> bool:
         return self.operation in ("*", call.operation) and self.part in (None, call.part)
 
-    def strikes(self) -> bool:
-        """Count one more call that it concerns; tell whether that one is struck."""
-        self._seen[0] += 1
-        late = self._seen[0] - self.first
-        return late >= 0 and (self.count is None or late < self.count)
-
     def on(self, first: int, count: int | None = 1) -> S3Fault:
         """Strike from the ``first`` occurrence on, ``count`` times."""
-        return replace(self, first=first, count=count, _seen=[0])
+        return replace(self, first=first, count=count)
 
     def always(self) -> S3Fault:
-        return replace(self, first=1, count=None, _seen=[0])
+        return self.on(1, None)
 
     def on_part(self, number: int) -> S3Fault:
-        return replace(self, part=number, _seen=[0])
+        return replace(self, part=number)
+
+
+_NONE = S3Fault("", "*")
 
 
 def error_xml(code: str, message: str = "as told") -> bytes:
@@ -133,9 +130,7 @@ def refuse(operation: str, status: int, code: str, **headers: str) -> S3Fault:
         f"{status} {code}",
         operation,
         # An answer to HEAD has no body, so there the status alone tells.
-        answer=lambda call: _xml_answer(
-            status, b"" if call.operation.startswith("Head") else error_xml(code), named
-        ),
+        answer=lambda call: _xml_answer(status, b"" if call.operation.startswith("Head") else error_xml(code), named),
     )
 
 
@@ -210,9 +205,7 @@ def name_operation(head: Head) -> Call:
         names = {"PUT": "UploadPart", "POST": "CompleteMultipartUpload", "DELETE": "AbortMultipartUpload"}
         operation = names.get(method, "ListParts")
     else:
-        operation = {"PUT": "Put", "GET": "Get", "HEAD": "Head", "DELETE": "Delete"}.get(
-            method, method
-        ) + "Object"
+        operation = {"PUT": "Put", "GET": "Get", "HEAD": "Head", "DELETE": "Delete"}.get(method, method) + "Object"
         sub = next((name for name in ("tagging", "attributes", "acl") if name in query), "")
         operation += sub.title()
     return Call(operation, urllib.parse.unquote(key), part, upload_id, head)
@@ -227,6 +220,7 @@ class S3FaultProxy(Listener):
         self._upstream = (upstream.hostname or "127.0.0.1", upstream.port or 80)
         self.faults = list(faults)
         self.calls: list[Call] = []
+        self._seen: Counter[int] = Counter()
         self._logging = threading.Lock()
 
     @property
@@ -245,6 +239,14 @@ class S3FaultProxy(Listener):
     def of(self, operation: str) -> list[Call]:
         return [call for call in self.calls if call.operation == operation]
 
+    def _strikes(self, fault: S3Fault, call: Call) -> bool:
+        if not fault.concerns(call):
+            return False
+        # Counted here and not in the fault, so that one fault may serve many tests.
+        late = self._seen[id(fault)] + 1 - fault.first
+        self._seen[id(fault)] += 1
+        return late >= 0 and (fault.count is None or late < fault.count)
+
     def converse(self, sock: socket.socket, number: int) -> None:
         with sock.makefile("rb", 64 * 1024) as stream:
             try:
@@ -260,8 +262,8 @@ class S3FaultProxy(Listener):
         call = name_operation(head)
         with self._logging:
             self.calls.append(call)
-            struck = [fault for fault in self.faults if fault.concerns(call) and fault.strikes()]
-        fault = struck[0] if struck else S3Fault("", "*")
+            struck = [fault for fault in self.faults if self._strikes(fault, call)]
+        fault = struck[0] if struck else _NONE
         call.fault = fault.name or None
         if head.get("Expect").lower() == "100-continue":
             sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -178,15 +178,11 @@ def _scripts() -> str:
 
 def must_run(name: str) -> bool:
     """Whether a missing server is a failure: always for what pip installs, LocalStack's only in CI and under make."""
-    return (
-        name != "localstack" or os.environ.get("CI", "").lower() in ("1", "true") or "MAKELEVEL" in os.environ
-    )
+    return name != "localstack" or os.environ.get("CI", "").lower() in ("1", "true") or "MAKELEVEL" in os.environ
 
 
 # One session for all tests: making one costs ten times as much as making a client from it.
-SESSION = boto3.session.Session(
-    aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION
-)
+SESSION = boto3.session.Session(aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY, region_name=REGION)
 
 
 def plain_client(endpoint_url: str) -> Any:

@@ -57,14 +57,11 @@ class Authority:
             .not_valid_after(now + until_days * _DAY)
         )
 
-    def server(
-        self, *, hosts: tuple[str, ...] = ("127.0.0.1", "localhost"), expired: bool = False
-    ) -> ssl.SSLContext:
+    def server(self, *, hosts: tuple[str, ...] = ("127.0.0.1", "localhost"), expired: bool = False) -> ssl.SSLContext:
         """Return the settings of a TLS server with a certificate for ``hosts``."""
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [
-            x509.IPAddress(ipaddress.ip_address(host)) if host[0].isdigit() else x509.DNSName(host)
-            for host in hosts
+            x509.IPAddress(ipaddress.ip_address(host)) if host[0].isdigit() else x509.DNSName(host) for host in hosts
         ]
         span = (-20, -10) if expired else (-1, 10)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier)

@@ -63,9 +63,7 @@ def read_head(stream: BinaryIO) -> Head | None:
     return Head(lines[0], headers)
 
 
-def read_body(
-    stream: BinaryIO, head: Head, *, until_close: bool = False, most: int = 256 * 1024
-) -> Iterator[bytes]:
+def read_body(stream: BinaryIO, head: Head, *, until_close: bool = False, most: int = 256 * 1024) -> Iterator[bytes]:
     """Yield a body's payload, chunked or counted or up to the close of the connection."""
     if head.get("Transfer-Encoding").lower() == "chunked":
         yield from _read_chunked(stream)
