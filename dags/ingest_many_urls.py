@@ -44,8 +44,10 @@ def plan(*, params: dict[str, Any]) -> list[dict[str, str]]:
 # all_done: one URL that is gone must not hide what became of the others. But then this task decides whether
 # the run succeeded, so it has to fail when one is missing.
 @task(trigger_rule="all_done", retries=0, multiple_outputs=False)
-def summarize(planned: list[dict[str, str]], results: list[dict[str, Any]]) -> dict[str, int]:
+def summarize(planned: list[dict[str, str]] | None, results: list[dict[str, Any]]) -> dict[str, int]:
     """Count what became of the URLs, and fail naming those that were not copied."""
+    if planned is None:
+        raise RuntimeError("nothing was copied, since the task `plan` failed")
     # A failed instance leaves no result, so positions do not match; keys do.
     done = {result["uri"]: result for result in results}
     missing = [each["url"] for each in planned if each["s3_key"] not in done]

@@ -50,7 +50,7 @@ def main() -> int:
     except DemoFailed as failure:
         console.print(f"[bold red]failed:[/] {failure}")
         if failure.log:
-            tail = failure.log.read_text(errors="replace").splitlines()[-40:]
+            tail = failure.log.read_text(errors="replace").splitlines()[-60:]
             console.print(f"the end of {failure.log.relative_to(REPOSITORY)}:")
             console.print("\n".join(tail), markup=False)
         return 1

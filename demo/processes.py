@@ -6,10 +6,11 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 PATIENCE = 10.0
@@ -39,16 +40,25 @@ def running(command: list[str], *, log: Path, env: Mapping[str, str]) -> Iterato
         _end(process)
 
 
-def run(command: list[str], *, log: Path, env: Mapping[str, str], timeout: float) -> None:
-    """Run a command to its end; DemoFailed unless it succeeds."""
+def run(
+    command: list[str], *, log: Path, env: Mapping[str, str], timeout: float, hopeless: Callable[[], str] = lambda: ""
+) -> None:
+    """
+    Run a command to its end; DemoFailed unless it succeeds.
+
+    :param hopeless: asked every second; a reason ends the command at once.
+    """
     name = " ".join(command[1:3])
+    deadline = time.monotonic() + timeout
     with running(command, log=log, env=env) as process:
-        try:
-            code = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise DemoFailed(f"`{name}` did not end within {timeout:.0f} s", log) from None
-    if code:
-        raise DemoFailed(f"`{name}` failed with exit code {code}", log)
+        while process.poll() is None:
+            reason = hopeless() or ("it takes too long" if time.monotonic() > deadline else "")
+            if reason:
+                raise DemoFailed(f"`{name}` was stopped: {reason}", log)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)
+    if process.returncode:
+        raise DemoFailed(f"`{name}` failed with exit code {process.returncode}", log)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
