@@ -48,10 +48,9 @@ class Bench:
         """Run every round of a scenario; give its record."""
         say(f"== {scenario.name}: {scenario.title}")
         began = datetime.datetime.now(datetime.UTC)
-        entries, absent = self._present(scenario)
-        if not self.given:
-            absent |= self._prove(entries)
-            entries = [entry for entry in entries if entry.name not in absent]
+        entries, missing = self._present(scenario)
+        absent = {} if self.given else self._prove(entries)
+        entries = [entry for entry in entries if entry.name not in absent]
         with self._server(scenario.link) as server:
             idle = {entry.name: self._run(server, scenario, _idle(entry), 0) for entry in entries}
             absent |= {name: run.failed for name, run in idle.items() if run.failed}
@@ -68,6 +67,7 @@ class Bench:
             "server": "given" if self.given else "own",
             "machine": machine.facts(),
             "notes": {entry.name: self.peers[entry.peer].note for entry in scenario.entries},
+            "missing": missing,
             "absent": absent,
             "summary": summarise(runs, idle, scenario.reference),
             "idle": [asdict(run) for run in idle.values()],
@@ -83,14 +83,14 @@ class Bench:
                 yield own
 
     def _present(self, scenario: Scenario) -> tuple[list[Entry], dict[str, str]]:
-        entries, absent = [], {}
+        entries, missing = [], {}
         for entry in scenario.entries:
             if why := self.peers[entry.peer].missing():
                 say(f"   {entry.name}: {why}")
-                absent[entry.name] = why
+                missing[entry.name] = why
             else:
                 entries.append(entry)
-        return entries, absent
+        return entries, missing
 
     def _prove(self, entries: list[Entry]) -> dict[str, str]:
         """Let each tool copy one object to a server that checks every byte; tell who stored the wrong ones."""

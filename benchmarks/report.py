@@ -43,7 +43,7 @@ def table(record: Record) -> str:
     columns, rows = kinds[record["kind"]](record)
     lines = [f"**{record['title']}**", "", _row(columns), _row(["---", *["---:"] * (len(columns) - 1)])]
     lines += [_row(row) for row in rows]
-    lines += [f"\n{name}: {why}." for name, why in record["absent"].items()]
+    lines += [f"\n{name}: {why}." for name, why in {**record["missing"], **record["absent"]}.items()]
     remarks = [f"{name} ({note})" for name, note in record["notes"].items() if note and name in record["summary"]]
     lines += ["", "<sub>" + "; ".join(remarks) + ".</sub>"] if remarks else []
     return "\n".join(lines)

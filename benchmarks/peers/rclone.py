@@ -46,7 +46,7 @@ class CopyHttp:
 
     def command(self, job: Job) -> Sequence[str]:
         rclone = program("rclone") or "rclone"
-        # The fastest tried over 30 ms, 25 MB/s: 5, 8, 16, 32, 64 MiB gave 161, 166, 162, 159, 159 MB/s.
+        # The fastest tried over 30 ms, 25 MB/s: 5, 8, 16, 32, 64 MiB gave 157, 161, 150, 139, 133 MB/s.
         chunk = "8M"
         tuned = ["--multi-thread-streams", str(job.connections), "--multi-thread-cutoff", "1"]
         tuned += ["--multi-thread-chunk-size", chunk, "--s3-chunk-size", chunk]

@@ -116,3 +116,17 @@ def test_the_report_replaces_what_is_between_the_markers(tmp_path: Path) -> None
     with pytest.raises(SystemExit):
         report.write(readme, "new")
     assert readme.read_text() == "no markers"
+
+
+def test_a_tool_that_is_not_installed_is_no_failure() -> None:
+    """It is named with the reason, and the others are measured."""
+
+    class Lacking(Tool):
+        def missing(self) -> str:
+            return "not installed"
+
+    record = run(Tool("honest"), Lacking("lacking"))
+    assert record["missing"] == {"lacking": "not installed"}
+    assert record["absent"] == {}
+    assert list(record["summary"]) == ["honest"]
+    assert "lacking: not installed." in report.table(record)
