@@ -222,7 +222,7 @@ class TransferResult:
 
     ``verification`` says what was proved about the stored object: ``crc64nvme`` (the store holds the same
     full-object CRC-64/NVME that was computed from the bytes read), ``md5-etag`` (its ETag is the MD5 of those bytes,
-    or the MD5 of the parts' MD5s), ``size`` (only the length), ``none``; ``""`` when skipped.
+    or the ETags of all its parts are the MD5s of theirs), ``size`` (only the length), ``none``; ``""`` when skipped.
     """
 
     uri: str

@@ -76,6 +76,8 @@ def _by_root(cause: BaseException) -> S3StreamError | None:
         return SourceUnavailable("the source's host refused the connection")
     if isinstance(cause, http.client.LineTooLong) or "got more than" in str(cause):
         return SourceMisbehaved("the source sent more headers than HTTP clients accept")
+    if isinstance(cause, u3.InvalidHeader):
+        return SourceMisbehaved("the source sent headers that contradict each other")
     if isinstance(cause, http.client.BadStatusLine) and not isinstance(cause, http.client.RemoteDisconnected):
         return SourceMisbehaved("the source does not speak HTTP/1.1")
     return None

@@ -176,12 +176,20 @@ class Mover:
         :raises IntegrityError: only the size could be proved and ``strict`` is set, or the store holds something else.
         """
         upload, small = self.upload, self._small
-        content = Content(size=self.size, crc=self._crc, etag=self._etag(), marker=marker)
+        content = Content(
+            size=self.size,
+            crc=self._crc,
+            etag=self._etag(),
+            parts_proved=bool(self._parts) and all(part.md5 for part in self._parts),
+            marker=marker,
+        )
         publisher = Publisher(self._run, self._sink, content)
         self.publishing = content
         stored = publisher.publish(self._request(create_only))
         self.upload = self.publishing = None
-        stored, level = publisher.verify(stored, confirmed=upload.checksums if upload else True)
+        # The answer to a PutObject names the checksum that was checked, if one was.
+        keeps = upload.checksums if upload else stored.checksum is not None
+        stored, level = publisher.verify(stored, keeps_checksums=keeps)
         if self._run.options.strict and level not in ("crc64nvme", "md5-etag"):
             raise IntegrityError(
                 f"the object is published, but only its verification level {level!r} could be proved and strict is set",

@@ -33,6 +33,8 @@ class Content:
     crc: int
     etag: str | None
     """The ETag that MD5s make, where they were computed: of the object, or of its parts' MD5s with their number."""
+    parts_proved: bool
+    """Whether the store gave the MD5 of each part as its ETag."""
     marker: str
     """The random name of this transfer in the object's metadata."""
 
@@ -94,22 +96,23 @@ class Publisher:
             return None
         return found if found is not None and is_ours(found, content) else None
 
-    def verify(self, stored: StoredObject, *, confirmed: bool) -> tuple[StoredObject, str]:
+    def verify(self, stored: StoredObject, *, keeps_checksums: bool) -> tuple[StoredObject, str]:
         """
         Find out what can be proved about the stored object.
 
         :param stored: the publishing request's answer.
-        :param confirmed: the store checks checksums, so its answer to the publishing request counts as proof.
+        :param keeps_checksums: the store said, before it showed one, that it keeps checksums. A checksum from any
+            other proves nothing: some stores keep the request's header and show it again.
         :returns: the object as now known, and the verification level of :class:`TransferResult`.
         :raises IntegrityError: the store holds something else.
         """
         ours = crc64nvme_text(self._content.crc)
-        if confirmed and stored.checksum == ours:
+        if keeps_checksums and stored.checksum == ours:
             return stored, "crc64nvme"
         try:
             found = self._run.call("verifying the object", self._sink.head)
         except SinkDenied:  # allowed to write but not to read: what the publishing answer said is all there is
-            return stored, self._level(stored)
+            return stored, self._level(stored, keeps_checksums)
         if found is None:
             raise IntegrityError(
                 "the store confirmed the object and does not have it", op="verify", target=self._sink.name
@@ -124,16 +127,17 @@ class Publisher:
                 checksum=found.checksum,
                 metadata=found.metadata,
             ),
-            self._level(found),
+            self._level(found, keeps_checksums),
         )
 
-    def _level(self, found: StoredObject) -> str:
+    def _level(self, found: StoredObject, keeps_checksums: bool) -> str:
         content = self._content
-        if found.checksum == crc64nvme_text(content.crc):
+        if keeps_checksums and found.checksum == crc64nvme_text(content.crc):
             return "crc64nvme"
-        if content.etag and found.etag.strip('"') == content.etag:
+        same_size = found.size == content.size
+        if (content.etag and found.etag.strip('"') == content.etag) or (content.parts_proved and same_size):
             return "md5-etag"
-        return "size" if found.size == content.size else "none"
+        return "size" if same_size else "none"
 
     def _compare(self, found: StoredObject) -> None:
         content, problem = self._content, None

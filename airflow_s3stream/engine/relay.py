@@ -126,7 +126,7 @@ class Ahead:
         self._relay = relay
         self._part: Part | None = None
         self._body: Body | None = None
-        self._opening: SimpleQueue[Body | None] | None = None
+        self._opening: SimpleQueue[Body | S3StreamError] | None = None
 
     def fetch(self) -> None:
         """Take the next part and begin to open it, unless that was done or a side is throttling."""
@@ -141,41 +141,44 @@ class Ahead:
         return part
 
     def body(self) -> Body | None:
-        """Wait for the range of the part given last; None if it could not be opened: its own reading will tell why."""
+        """
+        Wait for the range of the part given last; None if it was not opened ahead.
+
+        :raises S3StreamError: opening it failed.
+        """
         opening, self._opening = self._opening, None
-        if opening is not None:
-            self._body = self._wait(opening)
         body, self._body = self._body, None
-        return body
+        return self._wait(opening) if opening is not None else body
 
     def drop(self) -> None:
         """Close what was opened and will not be read."""
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            with suppress(S3StreamError):
-                self._body = self._wait(opening)
-        if self._body is not None:
-            self._body.close()
-            self._body = None
+        with suppress(S3StreamError):
+            body = self.body()
+            if body is not None:
+                body.close()
 
     def _take(self) -> None:
         self._part, self._body = self._relay.take()
         if self._part is None or self._body is not None:
             return
-        span, opening = self._part.span, SimpleQueue[Body | None]()
+        span, opening = self._part.span, SimpleQueue[Body | S3StreamError]()
         self._opening = opening
 
         def run() -> None:
-            body = None
-            with suppress(S3StreamError):
-                body = self._relay.open(span)
-            opening.put(body)
+            try:
+                opening.put(self._relay.open(span))
+            except S3StreamError as error:
+                opening.put(error)
 
         threading.Thread(target=run, name="s3stream-open", daemon=True).start()
 
-    def _wait(self, opening: SimpleQueue[Body | None]) -> Body | None:
+    def _wait(self, opening: SimpleQueue[Body | S3StreamError]) -> Body:
         while True:
             try:
-                return opening.get(timeout=POLL)
+                opened = opening.get(timeout=POLL)
             except Empty:
                 self._relay.run.limits.check()
+                continue
+            if isinstance(opened, S3StreamError):
+                raise opened
+            return opened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from airflow_s3stream.config import KiB
@@ -98,9 +99,10 @@ class RelayedPart:
     def close(self) -> None:
         """Let go of the source, however far the part got."""
         opened, self._opened = self._opened, None
-        body = opened() if opened else None
-        if body is not None:
-            body.close()
+        with suppress(S3StreamError):
+            body = opened() if opened else None
+            if body is not None:
+                body.close()
         if self._reading is not None:
             self._relay.run.unwatch(self._reading)
             self._reading.body.close()

@@ -50,6 +50,7 @@ _BY_CODE: dict[str, tuple[Kind, bool]] = {
         (SinkDenied, False),
     ),
     **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"), (SinkDenied, True)),
+    **dict.fromkeys(("NotImplemented", "501"), (SinkRejected, False)),
     "NoSuchBucket": (SinkMissing, False),
     "NoSuchUpload": (UploadVanished, False),
     **dict.fromkeys(("PreconditionFailed", "412", "ConditionalRequestConflict"), (SinkConflict, False)),
