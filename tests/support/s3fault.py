@@ -192,7 +192,7 @@ def name_operation(head: Head) -> Call:
     """Tell which S3 operation a path-style request is."""
     method, target, _ = head.start.split(" ", 2)
     path, _, query_text = target.partition("?")
-    bucket, _, key = path.lstrip("/").partition("/")
+    _, _, key = path.lstrip("/").partition("/")
     query = dict(urllib.parse.parse_qsl(query_text, keep_blank_values=True))
     upload_id = query.get("uploadId")
     part = int(query["partNumber"]) if "partNumber" in query else None
@@ -298,7 +298,8 @@ class S3FaultProxy(Listener):
                 for piece in body:
                     store.sendall(piece)
             except (BrokenPipeError, ConnectionResetError):
-                pass  # the store has answered without wanting the rest
+                for _ in body:
+                    pass  # the store has answered without wanting the rest, which lies before the next request
             call.reached_store = True
             with store.makefile("rb", 64 * 1024) as stream:
                 head = wire.read_head(stream)
