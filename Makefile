@@ -73,7 +73,8 @@ types: .venv/.stamp
 
 # What touches Airflow, and the unit tests, on the lowest version of every dependency.
 lowest: .lowest-venv/.stamp
-	@.lowest-venv/bin/python -m pytest tests/unit tests/dags
+	@.lowest-venv/bin/python -m pytest tests/unit
+	@.lowest-venv/bin/python -m pytest -m airflow tests/functional tests/dags
 
 bench: .venv/.stamp
 	@$(BIN)/python -m benchmarks
@@ -87,6 +88,7 @@ lock: $(UV_STAMP)
 	@$(COMPILE) pyproject.toml requirements/dev.in -o requirements/dev.txt
 	@$(COMPILE) --exclude-newer 2025-08-31 requirements/localstack.in -o requirements/localstack.txt
 	@$(COMPILE) --exclude-newer 2025-10-15 --exclude-newer-package awscrt=2026-03-01 \
+		--exclude-newer-package moto=2026-11-20 --exclude-newer-package py-partiql-parser=2026-11-20 \
 		--resolution lowest-direct pyproject.toml requirements/lowest.in -o requirements/lowest.txt
 
 clean:

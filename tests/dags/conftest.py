@@ -98,9 +98,13 @@ class Airflow:
         # A task that is to be retried waits for minutes, and what it waits for stands in the log.
         answered, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
         line = self._process.stdout.readline() if answered else b""
-        assert line, f"no answer; the end of Airflow's log: {self._log.read_text(errors='replace')[-5000:]}"
+        assert line, f"no answer; the end of Airflow's log: {self._end_of_log()}"
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _end_of_log(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines()
+        return "\n".join([line for line in lines if "No tasks to run" not in line][-100:])
 
 
 @pytest.fixture(scope="session")

@@ -18,21 +18,25 @@ from typing import Any
 _answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 
+from airflow.dag_processing.bundles.manager import DagBundlesManager  # noqa: E402
 from airflow.models.taskinstance import TaskInstance  # noqa: E402
 from airflow.models.xcom import XComModel  # noqa: E402
 from airflow.utils.session import create_session  # noqa: E402
 from sqlalchemy import select  # noqa: E402
 
 try:
-    from airflow.dag_processing.dagbag import DagBag
+    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 except ImportError:  # Airflow 3.1
-    from airflow.models.dagbag import DagBag
+    from airflow.models.dagbag import DagBag, sync_bag_to_db
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 
 
 def main() -> None:
     bag = DagBag(str(DAGS))
+    # Airflow 3.1 runs only what its database has heard of; later ones see to that themselves.
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(bag, "dags-folder", None)
     _answer({"dags": sorted(bag.dag_ids), "errors": bag.import_errors})
     for line in sys.stdin:
         request = json.loads(line)
