@@ -69,7 +69,7 @@ class _Copy:
         existing = self._look()
         if existing is not None and self._options.if_exists == "skip":
             return self._skipped("the key exists", existing)
-        probe, body = self._run.call("probing the source", self._source.probe)
+        probe, body = self._run.call("probing the source", self._source.probe, lambda found: found[1].close())
         try:
             reason = self._reason_to_skip(probe, existing)
             if reason:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_s3stream.config import MiB
 from airflow_s3stream.engine.checksums import crc64nvme_text
 
 if TYPE_CHECKING:
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from airflow_s3stream.engine.protocols import PartBody
 
 CHECKSUM_HEADER = "x-amz-checksum-crc64nvme"
-_FRAME = MiB  # bytes of data per frame, as the AWS SDKs send
 _TRAILER = b"0\r\n" + CHECKSUM_HEADER.encode() + b":%s\r\n\r\n"
 
 
@@ -61,26 +59,13 @@ class RequestBody:
         self.part.sent()
 
     def _framed(self) -> Iterator[memoryview | bytes]:
-        left, in_frame = self.part.size, 0
-        for whole in self.part.pieces():
-            piece = whole
-            while piece:
-                if not in_frame:
-                    in_frame = min(_FRAME, left)
-                    yield b"%x\r\n" % in_frame
-                now, piece = piece[:in_frame], piece[in_frame:]
-                yield now
-                in_frame -= len(now)
-                left -= len(now)
-                if not in_frame:
-                    yield b"\r\n"
+        # One frame for the whole part, as the AWS CRT and the Rust SDK send an unsigned payload.
+        yield b"%x\r\n" % self.part.size
+        yield from self.part.pieces()
+        yield b"\r\n"
         yield _TRAILER % crc64nvme_text(self.part.crc).encode()
 
 
 def framed_length(size: int) -> int:
-    """Bytes on the wire for ``size`` bytes of data in frames with the trailer."""
-    full, rest = divmod(size, _FRAME)
-    wire = full * (len(b"%x" % _FRAME) + 4 + _FRAME)
-    if rest:
-        wire += len(b"%x" % rest) + 4 + rest
-    return wire + len(_TRAILER % crc64nvme_text(0).encode())
+    """Bytes on the wire for ``size`` bytes of data in one frame with the trailer."""
+    return len(b"%x" % size) + 4 + size + len(_TRAILER % crc64nvme_text(0).encode())

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.cookies import extract_cookies_to_jar
 from requests.hooks import dispatch_hook
 from requests.utils import default_user_agent
@@ -18,6 +17,7 @@ from airflow_s3stream.config import Timeouts
 from airflow_s3stream.engine.httpbody import HttpBody
 from airflow_s3stream.engine.httperrors import translated
 from airflow_s3stream.engine.httpsession import Environment, check_bundle
+from airflow_s3stream.engine.tls import SharedTlsAdapter
 from airflow_s3stream.exceptions import (
     ConfigError,
     SourceDenied,
@@ -190,7 +190,7 @@ class HttpSource:
 
 def _new_session(connections: int, verify: bool | str) -> requests.Session:
     session = requests.Session()
-    adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections + 1, max_retries=0)
+    adapter = SharedTlsAdapter(connections=connections)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     session.verify = verify

@@ -130,7 +130,7 @@ class Mover:
         if self._probe.whole:
             return body
         body.close()
-        probe, whole = self._run.call("opening the source", self._source.open_whole)
+        probe, whole = self._run.call("opening the source", self._source.open_whole, lambda it: it[1].close())
         changed = check_same(self._probe, probe)
         if changed:
             whole.close()

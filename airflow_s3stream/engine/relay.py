@@ -127,6 +127,7 @@ class Ahead:
         self._part: Part | None = None
         self._body: Body | None = None
         self._opening: SimpleQueue[Body | S3StreamError] | None = None
+        self._dropped = False
 
     def fetch(self) -> None:
         """Take the next part and begin to open it, unless that was done or a side is throttling."""
@@ -151,11 +152,12 @@ class Ahead:
         return self._wait(opening) if opening is not None else body
 
     def drop(self) -> None:
-        """Close what was opened and will not be read."""
-        with suppress(S3StreamError):
-            body = self.body()
-            if body is not None:
-                body.close()
+        """Close what was opened and will not be read, or leave that to the thread that is opening it."""
+        self._dropped = True
+        if self._body is not None:
+            self._body.close()
+        if self._opening is not None:
+            _close_one(self._opening)
 
     def _take(self) -> None:
         self._part, self._body = self._relay.take()
@@ -169,6 +171,8 @@ class Ahead:
                 opening.put(self._relay.open(span))
             except S3StreamError as error:
                 opening.put(error)
+            if self._dropped:
+                _close_one(opening)
 
         threading.Thread(target=run, name="s3stream-open", daemon=True).start()
 
@@ -182,3 +186,11 @@ class Ahead:
             if isinstance(opened, S3StreamError):
                 raise opened
             return opened
+
+
+def _close_one(opening: SimpleQueue[Body | S3StreamError]) -> None:
+    """Close what has been opened, if it has; whoever takes it out of the queue is the one to close it."""
+    with suppress(Empty):
+        opened = opening.get_nowait()
+        if not isinstance(opened, S3StreamError):
+            opened.close()

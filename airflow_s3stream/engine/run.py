@@ -77,9 +77,13 @@ class Run:
         if self._listener:
             self._listener(event)
 
-    def call(self, what: str, action: Callable[[], T]) -> T:
-        """Run one request of the control path: retried, and interruptible by stop and deadline."""
-        return self.retrier.call(what, lambda: self.limits.call(action))
+    def call(self, what: str, action: Callable[[], T], discard: Callable[[T], object] | None = None) -> T:
+        """
+        Run one request of the control path: retried, and interruptible by stop and deadline.
+
+        :param discard: closes what a request that was left behind returns in the end.
+        """
+        return self.retrier.call(what, lambda: self.limits.call(action, discard))
 
     def watch(self, body: Body) -> Reading:
         """Begin to watch a body for stalls and stops. Any thread."""

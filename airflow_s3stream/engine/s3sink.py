@@ -13,6 +13,7 @@ from airflow_s3stream.engine.framing import RequestBody
 from airflow_s3stream.engine.protocols import CompletedPart, ObjectHeaders, PartBody, StoredObject, Upload
 from airflow_s3stream.engine.s3errors import translated
 from airflow_s3stream.engine.s3parts import send_parts_as_given
+from airflow_s3stream.engine.tls import read_bundle_once
 from airflow_s3stream.exceptions import IntegrityError, SinkError, SinkMissing, SinkRejected, UploadVanished
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class S3Sink:
         self._where: dict[str, Any] = {"Bucket": bucket, "Key": key}
         self._options = options or ObjectOptions()
         send_parts_as_given(client)
+        read_bundle_once(client)
 
     @property
     def name(self) -> str:

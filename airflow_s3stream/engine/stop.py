@@ -88,32 +88,46 @@ class Limits:
                 return
             self._sleep(min(left, POLL))
 
-    def call(self, action: Callable[[], T]) -> T:
+    def call(self, action: Callable[[], T], discard: Callable[[T], object] | None = None) -> T:
         """
         Run a blocking call on a thread of its own, so that a stop need not wait for a socket.
 
-        A call that is left behind ends by its socket's timeout; its result is dropped.
+        A call that is left behind ends by its socket's timeout.
+
+        :param discard: closes what such a call returns in the end.
         """
-        return run_detached(action, self.check)
+        return run_detached(action, self.check, discard)
 
 
-def run_detached(action: Callable[[], T], check: Callable[[], None]) -> T:
+def run_detached(action: Callable[[], T], check: Callable[[], None], discard: Callable[[T], object] | None = None) -> T:
     """Run ``action`` on a daemon thread; wait for it, calling ``check`` at every poll."""
     results: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+    left = threading.Event()
 
     def run() -> None:
         try:
-            results.put((action(), None))
+            value = action()
         except BaseException as error:  # noqa: BLE001 - handed to the waiting thread, which raises it
             results.put((None, error))
+        else:
+            results.put((value, None))
+            if left.is_set() and discard:
+                discard(value)
 
     threading.Thread(target=run, name="s3stream-call", daemon=True).start()
+    try:
+        value, error = _wait(results, check)
+    except BaseException:
+        left.set()
+        raise
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]
+
+
+def _wait(queue: SimpleQueue[T], check: Callable[[], None]) -> T:
     while True:
         try:
-            value, error = results.get(timeout=POLL)
+            return queue.get(timeout=POLL)
         except Empty:
             check()
-            continue
-        if error is not None:
-            raise error
-        return value  # type: ignore[return-value]

@@ -10,7 +10,6 @@ from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.sdk import BaseHook
 from botocore.config import Config
-from requests.adapters import HTTPAdapter
 
 from airflow_s3stream.engine.copy import copy
 from airflow_s3stream.engine.events import Event, Retried
@@ -19,6 +18,7 @@ from airflow_s3stream.engine.reporting import describe
 from airflow_s3stream.engine.s3client import transfer_config
 from airflow_s3stream.engine.s3sink import S3Sink
 from airflow_s3stream.engine.stop import StopFlag
+from airflow_s3stream.engine.tls import SharedTlsAdapter
 from airflow_s3stream.exceptions import ConfigError
 from airflow_s3stream.plan.names import check_url, parse_s3_uri, redact_url
 from airflow_s3stream.plan.options import read_copy_options
@@ -109,9 +109,11 @@ class S3StreamHook(BaseHook):
         )
 
     def _below_connection(self, url: str, connections: int) -> tuple[str, Any]:
-        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections + 1, max_retries=0)
+        adapter = SharedTlsAdapter(connections=connections)
         http = HttpHook(method="GET", http_conn_id=self.http_conn_id or "", adapter=adapter)
         session = http.get_conn()
+        session.mount("http://", adapter)  # HttpHook mounts it for the connection's own scheme only
+        session.mount("https://", adapter)
         base = http.base_url
         if "://" not in url:
             return f"{base.rstrip('/')}/{url.lstrip('/')}", session

@@ -1,0 +1,84 @@
+"""The CA bundle read once for all connections, not once for each."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.util.ssl_ import create_urllib3_context
+
+# Parsing a bundle of the usual size takes 16 to 20 ms of CPU and a MiB of memory each time, and a transfer opens many
+# connections at once, at its beginning.
+
+
+class SharedTlsAdapter(HTTPAdapter):
+    """An adapter whose connections share one TLS context."""
+
+    def __init__(self, *, connections: int) -> None:
+        self._contexts: dict[bool | str, ssl.SSLContext] = {}
+        self._lock = threading.Lock()
+        # One connection more than parts: the next range is opened while the last one's is given back.
+        super().__init__(pool_connections=4, pool_maxsize=connections + 1, max_retries=0)
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        """Put the shared context where requests would put the bundle's path."""
+        host: Any
+        pool: Any
+        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
+        if host["scheme"] == "https" and verify is not False:
+            pool.pop("ca_certs", None)
+            pool.pop("ca_cert_dir", None)
+            pool["ssl_context"] = self._context(verify)
+        return host, pool
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Keep requests from giving the pool the path again, for then each connection would read it."""
+        super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
+        if url.lower().startswith("https") and verify is not False:
+            conn.ca_certs = conn.ca_cert_dir = None
+
+    def _context(self, verify: bool | str) -> ssl.SSLContext:
+        with self._lock:
+            if verify not in self._contexts:
+                bundle = DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify)
+                context = create_urllib3_context()
+                is_folder = os.path.isdir(bundle)
+                context.load_verify_locations(
+                    cafile=None if is_folder else bundle, capath=bundle if is_folder else None
+                )
+                self._contexts[verify] = context
+            return self._contexts[verify]
+
+
+class _ReadsOnce(ssl.SSLContext):
+    """A context that remembers which bundles it has read."""
+
+    def load_verify_locations(self, cafile: Any = None, capath: Any = None, cadata: Any = None) -> None:
+        with _reading:
+            read = self.__dict__.setdefault("_read", set())
+            if (cafile, capath, cadata) not in read:
+                super().load_verify_locations(cafile, capath, cadata)
+                read.add((cafile, capath, cadata))
+
+
+_reading = threading.Lock()
+
+
+def read_bundle_once(client: Any) -> bool:
+    """
+    Keep a boto3 client from reading its CA bundle again for every connection.
+
+    botocore shares one TLS context among its connections and yet has each of them load the bundle into it, and has no
+    public way to stop that. Where its insides have changed, this changes nothing and returns False.
+    """
+    session = getattr(getattr(client, "_endpoint", None), "http_session", None)
+    manager = getattr(session, "_manager", None)
+    context = getattr(manager, "connection_pool_kw", {}).get("ssl_context")
+    if type(context) not in (ssl.SSLContext, _ReadsOnce):
+        return False
+    context.__class__ = _ReadsOnce
+    return True
