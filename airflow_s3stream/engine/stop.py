@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
@@ -110,15 +111,20 @@ def run_detached(action: Callable[[], T], check: Callable[[], None], discard: Ca
         except BaseException as error:  # noqa: BLE001 - handed to the waiting thread, which raises it
             results.put((None, error))
         else:
-            results.put((value, None))
             if left.is_set() and discard:
                 discard(value)
+            else:
+                results.put((value, None))
 
     threading.Thread(target=run, name="s3stream-call", daemon=True).start()
     try:
         value, error = _wait(results, check)
     except BaseException:
         left.set()
+        with suppress(Empty):  # it may have ended just now
+            value, _ = results.get_nowait()
+            if value is not None and discard:
+                discard(value)
         raise
     if error is not None:
         raise error
