@@ -38,6 +38,7 @@ from tests.support.s3fault import Call, S3Fault, S3FaultProxy
 from tests.support.stores import Store
 from tests.support.storetable import StoreTable
 from tests.support.transfers import EAGER, Recorder, quick, transfer
+from tests.support.wire import Head, without
 
 SIZE = 12 * MiB  # three parts
 SMALL = 100_000  # one PutObject
@@ -545,17 +546,44 @@ class TestIntegrity:
         trial = Trial(localstack, hidden[0], hidden[2], in_body)
         assert trial.assert_copied().verification in ("size", "md5-etag")
 
-    def test_wrong_object_at_the_end_is_an_error(self, rclone: Store) -> None:
-        """The store publishes something shorter than it was given: the look at the end finds it."""
+    @pytest.mark.parametrize(
+        ("header", "value"), [("x-amz-checksum-crc64nvme", "AAAAAAAAAAA="), ("etag", None)], ids=["checksum", "no etag"]
+    )
+    def test_part_that_the_store_describes_wrongly_is_sent_again(
+        self, localstack: Store, header: str, value: str | None
+    ) -> None:
+        """The store confirms bytes that were not sent, or confirms nothing."""
+        trial = Trial(localstack, described("UploadPart", header, value).on_part(2).on(1))
+        assert trial.assert_copied().retries == 1
+        assert trial.repeated() == [2]
 
-        def shorter(call: Call, answer: s3fault.Answer) -> s3fault.Answer:
-            answer.head.headers = [
-                (name, "7" if name.lower() == "content-length" else value) for name, value in answer.head.headers
-            ]
-            return answer
+    @pytest.mark.parametrize(
+        ("header", "value", "kind"),
+        [
+            ("content-length", "7", IntegrityError),
+            ("x-amz-meta-s3stream-transfer-id", "another-writer", SinkConflict),
+        ],
+        ids=["size", "marker"],
+    )
+    @pytest.mark.parametrize("size", [SMALL, SIZE], ids=["put", "parts"])
+    def test_object_that_is_not_ours_at_the_end_is_an_error(
+        self, rclone: Store, size: int, header: str, value: str, kind: type[S3StreamError]
+    ) -> None:
+        """The store has said that all is well, and the look at the end finds something else."""
+        trial = Trial(rclone, described("HeadObject", header, value), size=size)
+        assert type(trial.error) is kind
 
-        trial = Trial(rclone, S3Fault("HEAD says 7", "HeadObject", count=None, rewrite=shorter))
-        assert isinstance(trial.error, IntegrityError)
+
+def described(operation: str, header: str, value: str | None) -> S3Fault:
+    """Give a header of every answer another value, or take it out."""
+
+    def rewrite(call: Call, answer: s3fault.Answer) -> s3fault.Answer:
+        headers = without(answer.head.headers, header)
+        if value is not None:
+            headers.append((header, value))
+        return s3fault.Answer(Head(answer.head.start, headers), answer.body)
+
+    return S3Fault(f"{header} {value}", operation, count=None, rewrite=rewrite)
 
 
 class TestStop:
