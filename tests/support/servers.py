@@ -120,8 +120,9 @@ class LocalStack(Server):
         self._python = Path(os.environ.get("S3STREAM_LOCALSTACK_PYTHON") or default)
         if not self._python.exists():
             raise ServerUnavailable(
-                f"LocalStack's environment is missing: run `make install-localstack`, or let "
-                f"S3STREAM_LOCALSTACK_PYTHON name a Python that has it (looked for {self._python.name} of {self._python.parent.parent.name})"
+                "LocalStack's environment is missing: run `make install-localstack`, or let "
+                "S3STREAM_LOCALSTACK_PYTHON name a Python that has it "
+                f"(looked for {self._python.name} of {self._python.parent.parent.name})"
             )
 
     def command(self) -> list[str]:
