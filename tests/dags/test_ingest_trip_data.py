@@ -104,15 +104,15 @@ def test_a_run_waits_for_a_month_that_is_not_published(airflow: Airflow, months:
 
 
 def test_the_gate_asks_for_the_proof_it_was_told_to(airflow: Airflow, rclone: Store, months: Months) -> None:
-    """A store that can confirm no more than the size fails the run, unless the size is declared to be enough."""
+    """A store that can confirm no more than MD5s fails the run, unless those are declared to be enough."""
     months.publish("2024-05")
     about = {"logical_date": "2024-05-01T00:00:00+00:00"}
     refused = airflow.run(DAG, rclone, variables=months.variables(rclone), **about)
     assert refused.state == "failed"
     assert refused.tasks == {"published": "success", "copy": "success", "check": "failed"}
-    assert "was verified by 'size'; the variable trip_data_verification asks for 'crc64nvme'" in refused.log
+    assert "was verified by 'md5-etag'; the variable trip_data_verification asks for 'crc64nvme'" in refused.log
 
-    lenient = months.variables(rclone, trip_data_verification="size", trip_data_prefix="again")
+    lenient = months.variables(rclone, trip_data_verification="md5-etag", trip_data_prefix="again")
     accepted = airflow.run(DAG, rclone, variables=lenient, **about)
     assert accepted.state == "success", accepted.log
 
