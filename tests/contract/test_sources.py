@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
 from airflow_s3stream.config import Timeouts
 from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.protocols import Body, Source
-from airflow_s3stream.exceptions import SourceChanged, SourceStalled, Stopped
+from airflow_s3stream.exceptions import SourceChanged, SourceStalled, SourceTruncated, Stopped
 from airflow_s3stream.plan.ranges import ByteRange
 from tests.support import faults
 from tests.support.content import Content
@@ -235,6 +235,27 @@ class TestHttp:
             body.close()
             assert read_all(source.open_range(probe, ByteRange(7, 1007))[1]) == Content(SIZE).bytes(7, 1007)
             assert origin.connections == 2
+
+    @pytest.mark.parametrize("about", [{}, {"ranges": False}, {"ranges": False, "framing": "chunked"}], ids=str)
+    def test_body_that_ends_early_says_so_itself(self, about: dict[str, Any]) -> None:
+        """Whoever reads it need not count."""
+        with Origin(Resource(SIZE, **about), faults.close_after(SIZE - 1)) as origin:
+            _, body = HttpSource(origin.url).probe()
+            with pytest.raises(SourceTruncated) as caught:
+                read_all(body)
+            assert caught.value.retryable
+            body.close()
+
+    def test_range_that_ends_early_says_so_itself(self) -> None:
+        """The Content-Range has promised its length."""
+        with Origin(Resource(SIZE), faults.close_after(99).from_request(2)) as origin:
+            source = HttpSource(origin.url)
+            probe, body = source.probe()
+            body.close()
+            _, body = source.open_range(probe, ByteRange(100, 200))
+            with pytest.raises(SourceTruncated):
+                read_all(body)
+            body.close()
 
     def test_secrets_are_not_in_the_name(self) -> None:
         """The name goes into logs and metadata."""
