@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from airflow_s3stream.engine.publish import is_ours
@@ -9,25 +10,38 @@ from airflow_s3stream.engine.stop import Limits, StopFlag
 from airflow_s3stream.exceptions import S3StreamError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from threading import Thread
+
     from airflow_s3stream.engine.protocols import Sink, Upload
     from airflow_s3stream.engine.publish import Content
 
 _PATIENCE = 2.0  # seconds; a stop must be over in 3, and Airflow kills after 5
 _ATTEMPTS = 2
+_STRAGGLE = 0.3  # seconds
 
 
-def clean_up(sink: Sink, upload: Upload | None, content: Content | None = None) -> str:
+def clean_up(
+    sink: Sink, upload: Upload | None, content: Content | None = None, stragglers: Sequence[Thread] = ()
+) -> str:
     """
     Remove the multipart upload; say what was done, or what is left and how to remove it.
 
     Runs on limits of its own, for those of the transfer are spent.
 
     :param content: what was being published when the failure came; None: publishing had not begun.
+    :param stragglers: workers that may still be sending parts.
     """
     limits = Limits(StopFlag(), _PATIENCE)
     told = []
     if upload is not None:
         failure = _abort(sink, upload, limits)
+        if stragglers and failure is None:
+            # A part that arrives after the abort may stay (Amazon S3 API Reference, AbortMultipartUpload): abort again.
+            ends = time.monotonic() + _STRAGGLE
+            for thread in stragglers:
+                thread.join(max(0.0, ends - time.monotonic()))
+            failure = _abort(sink, upload, limits)
         told.append(
             "The multipart upload was aborted."
             if failure is None
@@ -62,7 +76,7 @@ def _visible(sink: Sink, content: Content | None, limits: Limits) -> str:
         return "The object may have been published all the same; look at the key."
     if found is not None and is_ours(found, content):
         return "The whole object was published all the same."
-    return "Nothing was published."
+    return "Nothing was published so far as the key shows; the last request to publish may still be under way."
 
 
 def add(text: str, error: BaseException) -> None:

@@ -69,7 +69,7 @@ class _Copy:
         existing = self._look()
         if existing is not None and self._options.if_exists == "skip":
             return self._skipped("the key exists", existing)
-        probe, body = self._run.call("probing the source", self._source.probe, lambda found: found[1].close())
+        probe, body = self._run.retrier.call("probing the source", lambda: self._run.open(self._source.probe))
         try:
             reason = self._reason_to_skip(probe, existing)
             if reason:
@@ -91,7 +91,11 @@ class _Copy:
 
     def _reason_to_skip(self, probe: Probe, existing: StoredObject | None) -> str | None:
         options = self._options
-        if options.if_exists == "skip_unchanged" and existing is not None and _unchanged(probe, existing):
+        if (
+            options.if_exists == "skip_unchanged"
+            and existing is not None
+            and _unchanged(self._source.name, probe, existing)
+        ):
             return "the source has not changed since the object was written"
         return None if probe.size is None else self._outside(probe.size)
 
@@ -134,6 +138,7 @@ class _Copy:
             Started(source=self._source.name, destination=self._sink.name, probe=probe, plan=plan, note=note)
         )
         self._run.meter.start(probe.size)
+        self._run.limiter.plan(plan.connections)
         mover = Mover(self._run, self._source, self._sink, probe, plan, self._expected, self._headers(probe))
         try:
             mover.move(body)
@@ -145,7 +150,7 @@ class _Copy:
                 return self._skipped(reason, None, probe)
             return mover.publish(self._marker, create_only=self._options.if_exists == "fail")
         except BaseException as error:
-            add(clean_up(self._sink, mover.upload, mover.publishing), error)
+            add(clean_up(self._sink, mover.upload, mover.publishing, stragglers=self._run.stragglers), error)
             raise
 
     def _headers(self, probe: Probe) -> ObjectHeaders:
@@ -203,9 +208,11 @@ class _Copy:
         return replace(blank, **values)  # type: ignore[arg-type]
 
 
-def _unchanged(probe: Probe, existing: StoredObject) -> bool:
+def _unchanged(source: str, probe: Probe, existing: StoredObject) -> bool:
     """Whether the object was made from the source as it is now: by its ETag, else by Last-Modified and length."""
     metadata = existing.metadata or {}
+    if metadata.get(SOURCE) != metadata_value(source):
+        return False  # two sources may well have the same ETag: nginx makes it of time and size alone
     same_size = probe.size is None or existing.size == probe.size
     if probe.etag and SOURCE_ETAG in metadata:
         return metadata[SOURCE_ETAG] == metadata_value(probe.etag) and same_size

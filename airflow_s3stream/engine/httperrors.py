@@ -35,12 +35,13 @@ def translated(op: str, target: str, on_error: Callable[[], None] | None = None)
             on_error()
         error.op, error.target = error.op or op, error.target or target
         raise
-    except (rq.RequestException, u3.HTTPError, http.client.HTTPException, OSError) as exc:
+    except (rq.RequestException, u3.HTTPError, http.client.HTTPException, OSError, UnicodeError) as exc:
         if on_error:
             on_error()
         found = translate(exc)
         found.op, found.target = op, target
-        raise found from exc
+        # Without its cause: the libraries quote the whole URL, secrets and all, and tracebacks print what they say.
+        raise found from None
 
 
 def translate(exc: BaseException) -> S3StreamError:
@@ -64,6 +65,8 @@ def translate(exc: BaseException) -> S3StreamError:
 
 
 def _by_root(cause: BaseException) -> S3StreamError | None:
+    """Say what a cause means that is the same whatever it is wrapped in; None for others."""
+    text = str(cause)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return SourceDenied(f"the source's TLS certificate was refused: {cause.verify_message or cause.reason}")
     if isinstance(cause, ssl.SSLError):
@@ -72,9 +75,17 @@ def _by_root(cause: BaseException) -> S3StreamError | None:
         if cause.errno == socket.EAI_AGAIN:
             return SourceUnavailable("the source's host name could not be resolved just now")
         return SourceMissing("the source's host was not found")
+    if isinstance(cause, UnicodeError):
+        return ConfigError("headers must be text that HTTP can carry (Latin-1)")
+    if "Tunnel connection failed: 407" in text:
+        return SourceDenied("the HTTP proxy wants credentials")
     if isinstance(cause, ConnectionRefusedError):
         return SourceUnavailable("the source's host refused the connection")
-    if isinstance(cause, http.client.LineTooLong) or "got more than" in str(cause):
+    return _bad_answer(cause, text)
+
+
+def _bad_answer(cause: BaseException, text: str) -> S3StreamError | None:
+    if isinstance(cause, http.client.LineTooLong) or "got more than" in text:
         return SourceMisbehaved("the source sent more headers than HTTP clients accept")
     if isinstance(cause, u3.InvalidHeader):
         return SourceMisbehaved("the source sent headers that contradict each other")

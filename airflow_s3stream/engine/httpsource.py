@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -18,20 +17,11 @@ from airflow_s3stream.engine.httpbody import HttpBody
 from airflow_s3stream.engine.httperrors import translated
 from airflow_s3stream.engine.httpsession import Environment, check_bundle
 from airflow_s3stream.engine.tls import SharedTlsAdapter
-from airflow_s3stream.exceptions import (
-    ConfigError,
-    SourceDenied,
-    SourceMisbehaved,
-    SourceMissing,
-    SourceRefused,
-)
-from airflow_s3stream.plan.names import check_url, redact_url
+from airflow_s3stream.exceptions import ConfigError, SourceChanged, SourceError, SourceMisbehaved, SourceRefused
+from airflow_s3stream.plan.names import check_url, redact_url, same_host
 from airflow_s3stream.plan.probe import Probe, check_partial, read_probe
 from airflow_s3stream.plan.ranges import ByteRange
 from airflow_s3stream.plan.retry import parse_retry_after, source_error
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -58,7 +48,8 @@ class HttpSource:
         as an Airflow HTTP connection gives it. Its ``trust_env`` is switched off: proxies and CA bundles from the
         environment are honoured here, ``.netrc`` is not.
     :param headers: sent to the URL's own host only.
-    :param verify: False, True, or the path of a CA bundle, which wins over ``REQUESTS_CA_BUNDLE``.
+    :param verify: False, True, or the path of a CA bundle, which wins over ``REQUESTS_CA_BUNDLE``; a session given has
+        its own setting.
     :raises ConfigError: the URL is not absolute http or https, or a header is one that this class sets.
     """
 
@@ -80,7 +71,9 @@ class HttpSource:
             self._session.headers["User-Agent"] = _STRANGER["User-Agent"]
         self._environment = Environment(self._session)
         check_bundle(self._environment.verify)
-        self._resolved: str | None = None  # where redirects led; asked directly from then on
+        self._resolved: tuple[str, bool] | None = (
+            None  # where redirects led, and whether to trust it; asked from then on
+        )
 
     @property
     def name(self) -> str:
@@ -119,24 +112,25 @@ class HttpSource:
             return read_probe(response.status_code, response.headers, ranged=ranged)
 
     def _get(self, headers: dict[str, str], *, accept: tuple[int, ...]) -> requests.Response:
-        if self._resolved is not None:
+        resolved = self._resolved
+        if resolved is not None:
             try:
-                return self._follow(self._resolved, headers, accept)
-            except (SourceDenied, SourceMissing):
+                return self._follow(*resolved, headers, accept)
+            except SourceError as error:
+                if error.retryable or isinstance(error, SourceChanged):
+                    raise
                 self._resolved = None  # where a redirect leads may expire sooner than the URL itself
-        return self._follow(self._url, headers, accept)
+        return self._follow(self._url, True, headers, accept)
 
-    def _follow(self, url: str, headers: dict[str, str], accept: tuple[int, ...]) -> requests.Response:
-        trusted = True
+    def _follow(self, url: str, trusted: bool, headers: dict[str, str], accept: tuple[int, ...]) -> requests.Response:
+        """Ask ``url`` and wherever it redirects. ``trusted``: no other host has had a say in where we are."""
         for _ in range(MAX_REDIRECTS + 1):
-            trusted = trusted and _same_host(self._url, url)
+            trusted = trusted and same_host(self._url, url)
             response = self._send(url, headers, trusted=trusted)
             if response.status_code not in _REDIRECTS or "Location" not in response.headers:
                 break
-            target = urljoin(url, response.headers["Location"])
             response.close()
-            self._check_redirect(url, target)
-            url = target
+            url = self._redirected(url, response.headers["Location"])
         else:
             raise SourceRefused(f"more than {MAX_REDIRECTS} redirects", op="GET", target=self.name)
         if response.status_code not in accept:
@@ -146,7 +140,7 @@ class HttpSource:
             error.op, error.target = "GET", redact_url(url)
             raise error
         if url != self._url:
-            self._resolved = url
+            self._resolved = (url, trusted)
         return response
 
     def _send(self, url: str, headers: dict[str, str], *, trusted: bool) -> requests.Response:
@@ -176,8 +170,14 @@ class HttpSource:
             response = dispatch_hook("response", prepared.hooks, response, **options)  # type: ignore[no-untyped-call]
         return response
 
-    def _check_redirect(self, url: str, target: str) -> None:
-        scheme = urlsplit(target).scheme.lower()
+    def _redirected(self, url: str, location: str) -> str:
+        """Give the URL that a redirect leads to, if it may be followed."""
+        try:
+            # http.client reads headers as Latin-1; servers that send more send UTF-8.
+            target = urljoin(url, location.encode("latin-1").decode())
+            scheme = urlsplit(target).scheme.lower()
+        except ValueError:
+            raise SourceMisbehaved("the source redirects to what is no URL", op="GET", target=self.name) from None
         if scheme not in ("http", "https"):
             raise SourceRefused(f"the source redirects to {scheme!r}, not http or https", op="GET", target=self.name)
         if urlsplit(url).scheme.lower() == "https" and scheme == "http":
@@ -186,6 +186,7 @@ class HttpSource:
                 op="GET",
                 target=self.name,
             )
+        return target
 
 
 def _new_session(connections: int, verify: bool | str) -> requests.Session:
@@ -198,18 +199,9 @@ def _new_session(connections: int, verify: bool | str) -> requests.Session:
 
 
 def _check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(headers, Mapping):
+        raise ConfigError("headers must be a mapping of names to values")
     for name in headers:
         if name.lower() in _RESERVED:
             raise ConfigError(f"headers must not contain {name!r}; it is set for each request")
-    return {name: str(value) for name, value in headers.items() if name.lower() != "accept-encoding"}
-
-
-def _same_host(first: str, second: str) -> bool:
-    """Whether credentials for ``first`` may go to ``second``: the same host and port, or its upgrade to https."""
-    a, b = urlsplit(first), urlsplit(second)
-    with suppress(ValueError):
-        ports = [part.port or {"http": 80, "https": 443}.get(part.scheme.lower()) for part in (a, b)]
-        upgrade = (a.scheme.lower(), ports[0], b.scheme.lower(), ports[1]) == ("http", 80, "https", 443)
-        same = a.scheme.lower() == b.scheme.lower() and ports[0] == ports[1]
-        return a.hostname == b.hostname and (same or upgrade)
-    return False
+    return {name: str(value) for name, value in headers.items() if value is not None}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow_s3stream.engine.checksums import RunningDigest, combine, crc64nvme, crc64nvme_text
 from airflow_s3stream.engine.events import Noted
-from airflow_s3stream.engine.publish import Content, Publisher, composite_etag
+from airflow_s3stream.engine.publish import LINGER, Content, Publisher, composite_etag
 from airflow_s3stream.engine.relay import Relay
 from airflow_s3stream.engine.spool import Spool
 from airflow_s3stream.engine.stream import SourceStream
@@ -130,7 +130,7 @@ class Mover:
         if self._probe.whole:
             return body
         body.close()
-        probe, whole = self._run.call("opening the source", self._source.open_whole, lambda it: it[1].close())
+        probe, whole = self._run.retrier.call("opening the source", lambda: self._run.open(self._source.open_whole))
         changed = check_same(self._probe, probe)
         if changed:
             whole.close()
@@ -144,7 +144,12 @@ class Mover:
         return options.max_bytes if options.if_size_outside == "fail" or options.max_bytes is None else None
 
     def _begin(self) -> Upload:
-        self.upload = self._run.call("beginning the upload", lambda: self._sink.begin(self._headers))
+        # A stop waits for the answer, or for an answer that comes too late to abort what it began.
+        limits, sink = self._run.limits, self._sink
+        self.upload = self._run.retrier.call(
+            "beginning the upload",
+            lambda: limits.call(lambda: sink.begin(self._headers), discard=sink.abort, linger=LINGER),
+        )
         if not self.upload.checksums:
             self._run.tell(Noted(text=_WEAK))
         return self.upload
@@ -185,10 +190,10 @@ class Mover:
         )
         publisher = Publisher(self._run, self._sink, content)
         self.publishing = content
-        stored = publisher.publish(self._request(create_only))
+        stored, answered = publisher.publish(self._request(create_only))
         self.upload = self.publishing = None
         # The answer to a PutObject names the checksum that was checked, if one was.
-        keeps = upload.checksums if upload else stored.checksum is not None
+        keeps = upload.checksums if upload else answered and stored.checksum is not None
         stored, level = publisher.verify(stored, keeps_checksums=keeps)
         if self._run.options.strict and level not in ("crc64nvme", "md5-etag"):
             raise IntegrityError(

@@ -9,6 +9,10 @@ from airflow_s3stream.engine.stop import POLL, Limits
 
 CHUNK = MiB
 """Bytes that one worker reads, and holds, at a time at most."""
+LEAST_READ = 64 * KiB
+# Seconds a read should take. Shorter reads cost CPU per byte; longer ones delay the bytes already here, and look like a
+# stall on a slow source.
+_QUICK, _SLOW = 0.004, 0.020
 _LEAST_CHUNK = 16 * KiB
 _RECOVER_AFTER = 4  # parts stored without being throttled before one more connection is tried
 _SETTLE = 2.0  # seconds in which a burst of throttling answers counts as one
@@ -68,6 +72,10 @@ class ConnectionLimiter:
     def allowed(self) -> int:
         """Connections allowed now."""
         return self._allowed
+
+    def plan(self, connections: int) -> None:
+        """Set the width to that of the plan, before the first part."""
+        self._most = self._allowed = connections
 
     @property
     def throttling(self) -> bool:
@@ -137,3 +145,18 @@ class Bandwidth:
             self._free = max(self._free, now) + size / self._rate
             wait = self._free - now
         self._limits.sleep(wait)
+
+
+class ReadSize:
+    """How many bytes to read at a time: as many as a source delivers in a few milliseconds."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.size = min(LEAST_READ, most)
+
+    def took(self, got: int, seconds: float) -> None:
+        """Learn from one read."""
+        if seconds < _QUICK and got == self.size:
+            self.size = min(2 * self.size, self._most)
+        elif seconds > _SLOW:
+            self.size = max(self.size // 2, min(LEAST_READ, self._most))

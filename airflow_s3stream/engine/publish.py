@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from airflow_s3stream.engine.run import Run
 
 MARKER = "s3stream-transfer-id"
+LINGER = 0.6
+"""Seconds that a stop waits for the answer to a request which begins or publishes something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,31 +63,36 @@ class Publisher:
         self._sink = sink
         self._content = content
 
-    def publish(self, request: Callable[[], StoredObject]) -> StoredObject:
+    def publish(self, request: Callable[[], StoredObject]) -> tuple[StoredObject, bool]:
         """
         Make the request that publishes, until it is known to have worked or to have failed.
 
         S3 may have done the work although the answer was lost, and then refuses the repetition (NoSuchUpload; 412
         where the key must be empty). So a failure is only believed after a look at the key: our marker, size and
         checksum there mean that it worked.
-        """
 
-        def attempt() -> StoredObject:
+        :returns: the object, and whether the store answered the request itself.
+        """
+        doubt = False
+
+        def attempt() -> tuple[StoredObject, bool]:
+            nonlocal doubt
             try:
-                return self._run.limits.call(request)
-            except (UploadVanished, SinkConflict):
-                found = self._find()
+                return self._run.limits.call(request, linger=LINGER), True
+            except SinkError as error:
+                found = self._find() if doubt or isinstance(error, UploadVanished | SinkConflict) else None
+                doubt = doubt or error.retryable
                 if found is None:
                     raise
-                return found
+                return found, False
 
         try:
             return self._run.retrier.call("publishing the object", attempt)
-        except SinkError as error:
-            found = self._find() if error.retryable else None
+        except SinkError:
+            found = self._find() if doubt else None
             if found is None:
                 raise
-            return found
+            return found, False
 
     def _find(self) -> StoredObject | None:
         """Look whether the object at the key is the one this transfer made."""

@@ -63,7 +63,7 @@ class Relay:
 
     def open(self, span: ByteRange) -> Body:
         """Open a range of the probed version."""
-        _, body = self._source.open_range(self._probe, span)
+        _, body = self.run.open(lambda: self._source.open_range(self._probe, span))
         return body
 
     def take(self) -> tuple[Part | None, Body | None]:

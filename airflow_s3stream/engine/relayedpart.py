@@ -6,9 +6,8 @@ import hashlib
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from airflow_s3stream.config import KiB
 from airflow_s3stream.engine.checksums import RunningDigest, crc64nvme
-from airflow_s3stream.engine.pace import CHUNK
+from airflow_s3stream.engine.pace import LEAST_READ, ReadSize
 from airflow_s3stream.exceptions import S3StreamError, SourceTruncated
 from airflow_s3stream.plan.ranges import ByteRange
 
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
     from airflow_s3stream.engine.relay import Relay
     from airflow_s3stream.engine.retrying import Tries
     from airflow_s3stream.engine.run import Reading
-
-_LEAST_READ = 64 * KiB
-# Seconds a read should take. Shorter reads cost CPU per byte; longer ones delay the bytes already here, since a
-# chunk is sent on only when it is read.
-_QUICK, _SLOW = 0.004, 0.020
 
 
 class RelayedPart:
@@ -90,7 +84,7 @@ class RelayedPart:
                 for piece in self._read(position):
                     position += len(piece)
                     yield self._taken(piece)
-                if position < self._span.stop and position - before < _LEAST_READ:
+                if position < self._span.stop and position - before < LEAST_READ:
                     # HTTP allows a shorter range than asked for; a source that gives crumbs is as good as broken.
                     raise SourceTruncated(f"the source sent {position - before} bytes of the range asked for")
             except S3StreamError as error:
@@ -130,24 +124,16 @@ class RelayedPart:
             body = self._relay.open(ByteRange(start, self._span.stop))
         self._reading = reading = run.watch(body)
         try:
-            left, step = self._span.stop - start, min(_LEAST_READ, run.piece)
+            left, read = self._span.stop - start, ReadSize(run.piece)
             while left:
                 run.limits.check()
                 reading.since = began = run.clock()
-                got = body.readinto(self._buffer[: min(step, left)])
+                got = body.readinto(self._buffer[: min(read.size, left)])
                 reading.since = None
                 if not got:
                     return
-                step = min(_next_step(step, got, run.clock() - began), run.piece)
+                read.took(got, run.clock() - began)
                 left -= got
                 yield self._buffer[:got]
         finally:
             self.close()
-
-
-def _next_step(step: int, got: int, seconds: float) -> int:
-    if seconds < _QUICK and got == step:
-        return min(2 * step, CHUNK)
-    if seconds > _SLOW:
-        return max(step // 2, _LEAST_READ)
-    return step

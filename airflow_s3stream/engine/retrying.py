@@ -89,10 +89,13 @@ class Tries:
     The failures of one piece of work, whichever side they came from, so that attempts never multiply.
 
     Work may be begun anew (:meth:`again`), or its source reopened where it broke (:meth:`reopen`).
+
+    :param waits_for_store: a request to the store stays open meanwhile, so a long wait is not for :meth:`reopen`.
     """
 
-    def __init__(self, retrier: Retrier, what: str) -> None:
+    def __init__(self, retrier: Retrier, what: str, *, waits_for_store: bool = True) -> None:
         self._retrier = retrier
+        self._waits_for_store = waits_for_store
         self._what = what
         self._failures: list[str] = []
         self._begun = 0  # times the work failed as a whole
@@ -116,13 +119,13 @@ class Tries:
 
     def reopen(self, error: S3StreamError) -> None:
         """
-        Wait until the source may be opened where it broke, while the store's request stays open.
+        Wait until the source may be opened where it broke, while a request to the store, if there is one, stays open.
 
         A source that breaks now and then but moves on costs nothing from the budget.
 
         :raises S3StreamError: ``error``, when it cannot be mended so, or not soon enough for the waiting store.
         """
-        if error.retryable and (error.retry_after or 0.0) > _REOPEN_PATIENCE:
+        if self._waits_for_store and error.retryable and (error.retry_after or 0.0) > _REOPEN_PATIENCE:
             raise error
         moving = self._moved >= _PROGRESS
         self._breaks = 1 if moving else self._breaks + 1

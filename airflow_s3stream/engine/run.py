@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_s3stream.engine.events import Event, Listener, Progressed, Retried
 from airflow_s3stream.engine.pace import Bandwidth, ConnectionLimiter
+from airflow_s3stream.engine.protocols import Body
 from airflow_s3stream.engine.retrying import Retrier
 from airflow_s3stream.engine.stop import POLL, Limits, StopFlag
 from airflow_s3stream.exceptions import S3StreamError, SinkThrottled, SourceStalled, SourceThrottled, Stopped
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_s3stream.config import CopyOptions
-    from airflow_s3stream.engine.protocols import Body, CompletedPart
+    from airflow_s3stream.engine.protocols import CompletedPart
 
 T = TypeVar("T")
+P = TypeVar("P")
+B = TypeVar("B", bound=Body)
 
-_JOIN = 1.0  # seconds given to workers to end before they are left to their sockets' timeouts
+_JOIN = 0.4  # seconds given to workers to end before they are left to their sockets' timeouts
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +68,8 @@ class Run:
         self.piece = self.bandwidth.piece(options.connections)
         """Bytes to read at a time at most."""
         self.limiter = ConnectionLimiter(options.connections, self.limits)
+        self.stragglers: list[threading.Thread] = []
+        """Workers that did not end when they were told to."""
         self.meter = Meter(options.progress_interval, chances.clock)
         self._listener = listener
         self._caller = threading.get_ident()
@@ -77,13 +82,22 @@ class Run:
         if self._listener:
             self._listener(event)
 
-    def call(self, what: str, action: Callable[[], T], discard: Callable[[T], object] | None = None) -> T:
-        """
-        Run one request of the control path: retried, and interruptible by stop and deadline.
+    def call(self, what: str, action: Callable[[], T]) -> T:
+        """Run one request to the store on the control path: retried, and interruptible by stop and deadline."""
+        return self.retrier.call(what, lambda: self.limits.call(action))
 
-        :param discard: closes what a request that was left behind returns in the end.
+    def open(self, action: Callable[[], tuple[P, B]]) -> tuple[P, B]:
         """
-        return self.retrier.call(what, lambda: self.limits.call(action, discard))
+        Ask the source once; interruptible, and bounded although a source may drip its headers byte by byte.
+
+        :raises SourceStalled: the head of its answer did not come in time.
+        """
+        timeouts = self.options.timeouts
+        within = timeouts.connect + timeouts.read + timeouts.stall
+        try:
+            return self.limits.call(action, discard=lambda opened: opened[1].close(), within=within)
+        except TimeoutError:
+            raise SourceStalled(f"the source did not answer in {within:g} s (the three timeouts together)") from None
 
     def watch(self, body: Body) -> Reading:
         """Begin to watch a body for stalls and stops. Any thread."""
@@ -141,6 +155,7 @@ class Run:
         for thread in threads:
             if thread.ident is not None:
                 thread.join(max(0.0, ends - time.monotonic()))
+        self.stragglers = [thread for thread in threads if thread.is_alive()]
 
     def _tick(self) -> None:
         self.limits.check()

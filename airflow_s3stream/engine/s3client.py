@@ -27,7 +27,8 @@ def transfer_config(base: Config | None, *, connections: int, timeouts: Timeouts
     """
     s3 = dict(getattr(base, "s3", None) or {})
     # Without this botocore hashes every payload with SHA-256 over plain http, 4.5 CPU-seconds per GiB.
-    s3.setdefault("payload_signing_enabled", False)
+    # Not left to the caller: what is signed then would be the empty body that stands in for a part (s3parts).
+    s3["payload_signing_enabled"] = False
     own = Config(
         retries={"total_max_attempts": 1, "mode": "standard"},
         max_pool_connections=connections + _SPARE,
@@ -64,10 +65,13 @@ def new_client(
     check_bundle(verify)
     if endpoint_url is not None and not endpoint_url.startswith(("http://", "https://")):
         raise ConfigError(f"endpoint_url={endpoint_url!r} must begin with http:// or https://")
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=endpoint_url,
-        region_name=region_name,
-        verify=verify,
-        config=transfer_config(config, connections=connections, timeouts=timeouts or Timeouts()),
-    )
+    try:
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=endpoint_url,
+            region_name=region_name,
+            verify=verify,
+            config=transfer_config(config, connections=connections, timeouts=timeouts or Timeouts()),
+        )
+    except ValueError as error:  # how botocore says that it cannot use the endpoint
+        raise ConfigError(f"endpoint_url={endpoint_url!r} is no URL of a store: {error}") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
@@ -14,7 +16,14 @@ from airflow_s3stream.engine.protocols import CompletedPart, ObjectHeaders, Part
 from airflow_s3stream.engine.s3errors import translated
 from airflow_s3stream.engine.s3parts import send_parts_as_given
 from airflow_s3stream.engine.tls import read_bundle_once
-from airflow_s3stream.exceptions import IntegrityError, SinkError, SinkMissing, SinkRejected, UploadVanished
+from airflow_s3stream.exceptions import (
+    IntegrityError,
+    SinkConflict,
+    SinkError,
+    SinkMissing,
+    SinkRejected,
+    UploadVanished,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -56,8 +65,14 @@ class S3Sink:
         extra: dict[str, Any] = {"IfNoneMatch": "*"} if create_only else {}
         try:
             return self._put(body, headers, ChecksumCRC64NVME=crc64nvme_text(crc), **extra)
-        except SinkRejected:  # perhaps of the checksum: some stores refuse what they do not know
+        except SinkRejected as error:  # perhaps of the checksum: some stores refuse what they do not know
+            if "NotImplemented" in error.message:
+                extra.clear()  # or of the condition; the key was empty when we looked
             return self._put(body, headers, **extra)
+        except SinkConflict as error:
+            # Another request for the key was under way; this one may be made again (API Reference, PutObject).
+            error.retryable = "ConditionalRequestConflict" in error.message
+            raise
 
     def _put(self, body: bytes | bytearray, headers: ObjectHeaders, **extra: Any) -> StoredObject:
         with translated("PutObject", self.name):
@@ -68,11 +83,10 @@ class S3Sink:
 
     def begin(self, headers: ObjectHeaders) -> Upload:
         """Begin a multipart upload with a full-object CRC-64/NVME; without, on a store that knows none."""
-        with translated("CreateMultipartUpload", self.name):
-            try:
-                answer = self._create(headers, ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT")
-            except SinkRejected:
-                answer = self._create(headers)
+        try:
+            answer = self._create(headers, ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT")
+        except SinkRejected:
+            answer = self._create(headers)
         return Upload(upload_id=answer["UploadId"], checksums=answer.get("ChecksumAlgorithm") == "CRC64NVME")
 
     def _create(self, headers: ObjectHeaders, **checksum: Any) -> Any:
@@ -84,7 +98,7 @@ class S3Sink:
         Store one part.
 
         A store that refuses a part while its bytes still come closes the connection, and its reason may be lost. So a
-        part that failed is announced with ``Expect: 100-continue`` and sent when the store asks for it.
+        part that failed is announced with ``Expect: 100-continue``, and its bytes wait for the store's word.
 
         A store that said it keeps checksums gets the CRC-64/NVME as a trailer and refuses bytes that do not match it.
         Any other gets plain bytes: it could not check a trailer, and might keep the framing as content.
@@ -118,6 +132,15 @@ class S3Sink:
             for item, part in zip(listed, parts, strict=True):
                 item["ChecksumCRC64NVME"] = crc64nvme_text(part.crc)
             extra.update(ChecksumCRC64NVME=crc64nvme_text(crc), ChecksumType="FULL_OBJECT", MpuObjectSize=size)
+        try:
+            return self._complete(upload, listed, extra)
+        except SinkRejected as error:
+            if not create_only or "NotImplemented" not in error.message:
+                raise
+            del extra["IfNoneMatch"]  # a store without conditions; the key was empty when we looked
+            return self._complete(upload, listed, extra)
+
+    def _complete(self, upload: Upload, listed: list[dict[str, Any]], extra: dict[str, Any]) -> StoredObject:
         with translated("CompleteMultipartUpload", self.name):
             answer = self._client.complete_multipart_upload(
                 **self._where,
@@ -129,19 +152,22 @@ class S3Sink:
 
     def abort(self, upload: Upload) -> None:
         """Remove the upload and its parts; one that is gone already is fine."""
-        with translated("AbortMultipartUpload", self.name):
-            try:
-                with translated("AbortMultipartUpload", self.name):
-                    self._client.abort_multipart_upload(**self._where, UploadId=upload.upload_id)
-            except (UploadVanished, SinkMissing):
-                return
+        with suppress(UploadVanished, SinkMissing), translated("AbortMultipartUpload", self.name):
+            self._client.abort_multipart_upload(**self._where, UploadId=upload.upload_id)
 
     def how_to_abort(self, upload: Upload) -> str:
         """Tell a person the command that removes the upload."""
-        return (
-            f"aws s3api abort-multipart-upload --bucket {self._where['Bucket']} --key '{self._where['Key']}' "
-            f"--upload-id {upload.upload_id}"
-        )
+        words = [
+            "aws",
+            "s3api",
+            "abort-multipart-upload",
+            "--bucket",
+            self._where["Bucket"],
+            "--key",
+            self._where["Key"],
+        ]
+        words += ["--upload-id", upload.upload_id, "--endpoint-url", self._client.meta.endpoint_url]
+        return shlex.join(words)
 
     def _headers(self, headers: ObjectHeaders) -> dict[str, Any]:
         options = self._options

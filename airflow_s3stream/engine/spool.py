@@ -132,7 +132,11 @@ class Spool:
 
     def _reserve(self, size: int) -> Buffer:
         MEMORY.reserve(size, self._run.options.max_memory, self._run.limits)
-        return Buffer(bytearray(size))
+        try:
+            return Buffer(bytearray(size))
+        except MemoryError:
+            MEMORY.release(size)
+            raise
 
     def _fill(self, buffer: Buffer) -> None:
         wanted = len(buffer.memory)

@@ -89,51 +89,80 @@ class Limits:
                 return
             self._sleep(min(left, POLL))
 
-    def call(self, action: Callable[[], T], discard: Callable[[T], object] | None = None) -> T:
+    def call(
+        self,
+        action: Callable[[], T],
+        *,
+        discard: Callable[[T], object] | None = None,
+        within: float | None = None,
+        linger: float = 0.0,
+    ) -> T:
         """
         Run a blocking call on a thread of its own, so that a stop need not wait for a socket.
 
         A call that is left behind ends by its socket's timeout.
 
-        :param discard: closes what such a call returns in the end.
+        :param discard: undoes or closes what a call that was left behind returns in the end.
+        :param within: seconds the call may take; None: any.
+        :param linger: seconds to wait on after a stop, for a call that had better not be left behind: if it ends in
+            them, its outcome counts.
+        :raises TimeoutError: it took longer than ``within``.
         """
-        return run_detached(action, self.check, discard)
+        ends = None if within is None else self.clock() + within
+
+        def check() -> None:
+            self.check()
+            if ends is not None and self.clock() >= ends:
+                raise TimeoutError
+
+        return run_detached(action, check, discard, linger)
 
 
-def run_detached(action: Callable[[], T], check: Callable[[], None], discard: Callable[[T], object] | None = None) -> T:
+def run_detached(
+    action: Callable[[], T],
+    check: Callable[[], None],
+    discard: Callable[[T], object] | None = None,
+    linger: float = 0.0,
+) -> T:
     """Run ``action`` on a daemon thread; wait for it, calling ``check`` at every poll."""
     results: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
     left = threading.Event()
 
-    def run() -> None:
-        try:
-            value = action()
-        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread, which raises it
-            results.put((None, error))
-        else:
-            if left.is_set() and discard:
-                discard(value)
-            else:
-                results.put((value, None))
-
-    threading.Thread(target=run, name="s3stream-call", daemon=True).start()
-    try:
-        value, error = _wait(results, check)
-    except BaseException:
-        left.set()
-        with suppress(Empty):  # it may have ended just now
+    def drop() -> None:
+        """Discard the result; whoever takes it out of the queue does it."""
+        with suppress(Empty):
             value, _ = results.get_nowait()
             if value is not None and discard:
                 discard(value)
+
+    def run() -> None:
+        try:
+            results.put((action(), None))
+        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread, which raises it
+            results.put((None, error))
+        if left.is_set():
+            drop()
+
+    thread = threading.Thread(target=run, name="s3stream-call", daemon=True)
+    thread.start()
+    try:
+        value, error = _wait(results, check, linger)
+    except BaseException:
+        left.set()
+        drop()
         raise
     if error is not None:
         raise error
     return value  # type: ignore[return-value]
 
 
-def _wait(queue: SimpleQueue[T], check: Callable[[], None]) -> T:
-    while True:
-        try:
-            return queue.get(timeout=POLL)
-        except Empty:
+def _wait(queue: SimpleQueue[T], check: Callable[[], None], linger: float) -> T:
+    try:
+        while True:
+            with suppress(Empty):
+                return queue.get(timeout=POLL)
             check()
+    except BaseException:
+        with suppress(Empty):
+            return queue.get(timeout=linger) if linger else queue.get_nowait()
+        raise

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow_s3stream.config import MiB
 from airflow_s3stream.engine.checksums import crc64nvme
+from airflow_s3stream.engine.pace import ReadSize
 from airflow_s3stream.engine.retrying import Tries
 from airflow_s3stream.exceptions import (
     IntegrityError,
@@ -53,7 +54,8 @@ class SourceStream:
         self._run = run
         self._source = source
         self._probe = probe
-        self._tries = Tries(run.retrier, "the source's stream")
+        self._tries = Tries(run.retrier, "the source's stream", waits_for_store=False)
+        self._read_size = ReadSize(run.piece)
         self._on_bytes = on_bytes
         self._most = most
         self._body: Body | None = first
@@ -68,7 +70,7 @@ class SourceStream:
         while filled < len(view):
             self._run.limits.check()
             try:
-                got = self._read(view[filled : filled + self._run.piece])
+                got = self._read(view[filled : filled + self._read_size.size])
             except S3StreamError as error:
                 self._mend(error)
                 continue
@@ -108,11 +110,12 @@ class SourceStream:
         if self._body is None:
             self._use(self._reopen())
         assert self._body is not None  # noqa: S101 - for the type checker; _use has just set it
-        self._reading.since = self._run.clock()
+        self._reading.since = began = self._run.clock()
         try:
             got = self._body.readinto(view)
         finally:
             self._reading.since = None
+        self._read_size.took(got, self._run.clock() - began)
         size = self._probe.size
         if not got and size is not None and self.position < size:
             if self._probe.framing == "chunked":  # a proper end: the size is the caller's, and it is wrong
@@ -131,13 +134,14 @@ class SourceStream:
 
     def _reopen(self) -> Body:
         probe = self._probe
-        if probe.accepts_ranges and probe.validator and probe.size is not None and self.position < probe.size:
-            carried, body = self._source.open_range(probe, ByteRange(self.position, probe.size))
-            if carried.stop != probe.size:
+        size = probe.size
+        if probe.accepts_ranges and probe.validator and size is not None and self.position < size:
+            carried, body = self._run.open(lambda: self._source.open_range(probe, ByteRange(self.position, size)))
+            if carried.stop != size:
                 body.close()
                 raise SourceTruncated("the source sent only a piece of the range asked for")
             return body
-        again, body = self._source.open_whole()
+        again, body = self._run.open(self._source.open_whole)
         try:
             changed = check_same(probe, again)
             if changed:
@@ -165,11 +169,6 @@ class SourceStream:
             self._run.unwatch(reading)
         if crc != self._crc:
             raise SourceChanged(f"the first {self.position} bytes of the source are not what they were")
-
-    @property
-    def crc(self) -> int:
-        """The CRC-64/NVME of all bytes handed out."""
-        return self._crc
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -19,7 +19,7 @@ class SharedTlsAdapter(HTTPAdapter):
     """An adapter whose connections share one TLS context."""
 
     def __init__(self, *, connections: int) -> None:
-        self._contexts: dict[bool | str, ssl.SSLContext] = {}
+        self._contexts: dict[tuple[bool | str, Any], ssl.SSLContext] = {}
         self._lock = threading.Lock()
         # One connection more than parts: the next range is opened while the last one's is given back.
         super().__init__(pool_connections=4, pool_maxsize=connections + 1, max_retries=0)
@@ -32,7 +32,7 @@ class SharedTlsAdapter(HTTPAdapter):
         if host["scheme"] == "https" and verify is not False:
             pool.pop("ca_certs", None)
             pool.pop("ca_cert_dir", None)
-            pool["ssl_context"] = self._context(verify)
+            pool["ssl_context"] = self._context(verify, cert)
         return host, pool
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
@@ -41,17 +41,20 @@ class SharedTlsAdapter(HTTPAdapter):
         if url.lower().startswith("https") and verify is not False:
             conn.ca_certs = conn.ca_cert_dir = None
 
-    def _context(self, verify: bool | str) -> ssl.SSLContext:
+    def _context(self, verify: bool | str, cert: Any) -> ssl.SSLContext:
+        # One for each client certificate: urllib3 loads it into the context, and a host that the source redirects to
+        # must not be shown it.
+        key = (verify, tuple(cert) if isinstance(cert, list) else cert)
         with self._lock:
-            if verify not in self._contexts:
-                bundle = DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify)
-                context = create_urllib3_context()
-                is_folder = os.path.isdir(bundle)
-                context.load_verify_locations(
-                    cafile=None if is_folder else bundle, capath=bundle if is_folder else None
-                )
-                self._contexts[verify] = context
-            return self._contexts[verify]
+            if key not in self._contexts:
+                self._contexts[key] = self._new_context(DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify))
+            return self._contexts[key]
+
+    def _new_context(self, bundle: str) -> ssl.SSLContext:
+        context = create_urllib3_context()
+        is_folder = os.path.isdir(bundle)
+        context.load_verify_locations(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
+        return context
 
 
 class _ReadsOnce(ssl.SSLContext):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+import re
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from airflow_s3stream.config import AWS_LIMITS, S3Limits
 from airflow_s3stream.exceptions import ConfigError
 
+# An access point's ARN stands where a bucket's name does and has slashes of its own.
+_ACCESS_POINT = re.compile(
+    r"(arn:[^:/]+:s3[^:/]*:[^:/]*:[^:/]*:(?:outpost[:/][^:/]+[:/])?accesspoint[:/][^:/]+)/?(.*)", re.DOTALL
+)
 _METADATA_VALUE = 512  # bytes; S3 allows 2 KB for all user metadata together
 
 
@@ -14,13 +19,28 @@ def redact_url(url: str) -> str:
     """Show a URL without user info, query values and fragment: the one form that may be logged or stored."""
     try:
         parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-        query = "&".join(f"{quote(name, safe='-_.~')}=***" for name, _ in parse_qsl(parts.query, True))
+        _ = parts.port  # fails where a password with a slash was taken for a port
     except ValueError:
         return "(unreadable URL)"
-    if parts.query and not query:
-        query = "***"
+    host = parts.netloc.rpartition("@")[2]
+    fields = (field.partition("=") for field in re.split("[&;]", parts.query) if field)
+    query = "&".join(f"{name}=***" if found else "***" for name, found, _ in fields)
     return urlunsplit((parts.scheme, host, parts.path, query, ""))
+
+
+def same_host(first: str, second: str) -> bool:
+    """Whether credentials for ``first`` may go to ``second``: same scheme, host and port, or its upgrade to https."""
+    try:
+        a, b = _origin(first), _origin(second)
+    except ValueError:
+        return False
+    return a == b or (a[1] == b[1] and (a[0], a[2], b[0], b[2]) == ("http", 80, "https", 443))
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    return scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(scheme)
 
 
 def check_url(url: object) -> str:
@@ -59,16 +79,27 @@ def parse_s3_uri(key: object, bucket: str | None = None, limits: S3Limits = AWS_
             raise ConfigError(
                 f"s3_key={key!r} names a bucket already; leave out s3_bucket={bucket!r} or the s3:// part"
             )
-        bucket, _, key = key.removeprefix("s3://").partition("/")
+        bucket, key = _split(key.removeprefix("s3://"))
         if not bucket:
             raise ConfigError(f"s3_key='s3:///{key}' names no bucket; it must look like s3://bucket/key")
     elif not bucket:
         raise ConfigError(f"s3_key={key!r} names no bucket; write s3://bucket/key or give s3_bucket")
     if not key:
         raise ConfigError(f"s3_key for bucket {bucket!r} is empty; name the object to write: s3://{bucket}/key")
-    length = len(key.encode("utf-8", "surrogatepass"))
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        raise ConfigError(f"s3_key={key[:60]!r} is not text that UTF-8 can carry") from None
     if length > limits.max_key:
         raise ConfigError(f"s3_key={key[:60]!r}... has {length} bytes of UTF-8; S3 allows {limits.max_key}")
+    return bucket, key
+
+
+def _split(path: str) -> tuple[str, str]:
+    match = _ACCESS_POINT.fullmatch(path)
+    if match:
+        return match[1], match[2]
+    bucket, _, key = path.partition("/")
     return bucket, key
 
 

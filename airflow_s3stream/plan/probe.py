@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -80,7 +81,6 @@ def read_probe(status: int, headers: Mapping[str, str], *, ranged: bool) -> Prob
         if length is not None and length != len(content_range.span):
             return None
         span, size = content_range.span, content_range.total
-    encoding = headers.get("Content-Encoding", "").strip()
     return Probe(
         size=size,
         span=span,
@@ -89,9 +89,14 @@ def read_probe(status: int, headers: Mapping[str, str], *, ranged: bool) -> Prob
         etag=headers.get("ETag"),
         last_modified=headers.get("Last-Modified"),
         content_type=headers.get("Content-Type"),
-        content_encoding=encoding if encoding.lower() not in ("", "identity") else None,
+        content_encoding=_encoding(headers),
         framing=framing,
     )
+
+
+def _encoding(headers: Mapping[str, str]) -> str | None:
+    encoding = headers.get("Content-Encoding", "").strip()
+    return None if encoding.lower() in ("", "identity") else encoding
 
 
 def read_framing(headers: Mapping[str, str]) -> tuple[Framing, int | None]:
@@ -130,9 +135,10 @@ def strong_validator(headers: Mapping[str, str]) -> Validator | None:
 
 def _date(value: str | None) -> datetime | None:
     try:
-        return parsedate_to_datetime(value) if value else None
-    except ValueError:
+        date = parsedate_to_datetime(value) if value else None
+    except (ValueError, OverflowError):
         return None
+    return date.replace(tzinfo=UTC) if date is not None and date.tzinfo is None else date
 
 
 def check_partial(probe: Probe, asked: ByteRange, status: int, headers: Mapping[str, str]) -> SourceError | ByteRange:
@@ -161,25 +167,23 @@ def check_partial(probe: Probe, asked: ByteRange, status: int, headers: Mapping[
     _, length = read_framing(headers)
     if length is not None and length != len(span):
         return SourceMisbehaved(f"the source announced {length} bytes for a range of {len(span)}")
-    if headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-        return SourceMisbehaved("the source encoded a range that it had sent unencoded before")
+    if _encoding(headers) != probe.content_encoding:
+        return SourceMisbehaved(f"the source encoded a range as {_encoding(headers)}, and not as the whole")
     return span
 
 
 def check_same(was: Probe, now: Probe) -> SourceError | None:
     """Tell the error that a new answer to a GET of the whole source amounts to, if it is about another version."""
+    # The validators as they were sent, weak ones too: whether a date counts as strong changes as it grows old.
     for what, before, after in (
-        ("length", was.size, was.size if now.size is None else now.size),
+        ("ETag", was.etag, now.etag),
+        ("Last-Modified", was.last_modified, now.last_modified),
         ("Content-Encoding", was.content_encoding, now.content_encoding),
-        ("validator", was.validator, now.validator),
+        ("length", was.size, was.size if now.size is None else now.size),
     ):
-        if before != after:
-            return SourceChanged(f"the source's {what} was {_word(before)} and is now {_word(after)}")
+        if before != after and (what != "length" or before is not None):
+            return SourceChanged(f"the source's {what} was {before} and is now {after}")
     return None
-
-
-def _word(value: object) -> str:
-    return value.value if isinstance(value, Validator) else str(value)
 
 
 def _changed(probe: Probe, headers: Mapping[str, str]) -> str | None:

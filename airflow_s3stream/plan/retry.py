@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,8 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     if value.isascii() and value.isdigit():
         return float(value[:12])
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        date = parsedate_to_datetime(value)
+        return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - now)
     except (ValueError, OverflowError):
         return None
 
@@ -58,6 +60,8 @@ def source_error(status: int, reason: str, retry_after: float | None) -> S3Strea
         return SourceDenied(said + hint)
     if status in (404, 410):
         return SourceMissing(said)
+    if status == 416:
+        return SourceChanged(said + ": it has become shorter")
     if status == 412:
         return SourceChanged(said + ": it is no longer the version this transfer began with")
     if status in (429, 503):

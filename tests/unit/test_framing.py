@@ -79,9 +79,10 @@ def test_framing_is_undone_to_the_same_bytes(size: int, cuts: list[int]) -> None
 
 @pytest.mark.parametrize("size", [1, MiB - 1, MiB, MiB + 1, 2 * MiB, 64 * MiB, 5 * 1024 * MiB])
 def test_announced_lengths_at_the_edges(size: int) -> None:
-    """The hexadecimal size, the bytes, and the trailer."""
+    """Frames of 1 MiB, their hexadecimal sizes, and the trailer."""
+    frames = [MiB] * (size // MiB) + ([size % MiB] if size % MiB else [])
     trailer = len("0\r\nx-amz-checksum-crc64nvme:") + 12 + 4
-    assert framed_length(size) == len(f"{size:x}\r\n") + size + len("\r\n") + trailer
+    assert framed_length(size) == sum(len(f"{frame:x}") + 4 + frame for frame in frames) + trailer
 
 
 def test_plain_bytes_are_sent_as_they_are() -> None:
