@@ -55,8 +55,6 @@ _MAPPINGS = ("metadata", "tags")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 done, 1 the transfer failed, 2 bad usage, 128+N on signal N."""
     arguments = _parser().parse_args(argv)
-    # Nothing made while starting is ever garbage, and looking through it for some costs a third of a second of CPU.
-    gc.disable()
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
     stop = StopFlag()
     signals = _stop_on_signals(stop)
@@ -119,7 +117,9 @@ def _copy(arguments: argparse.Namespace, stop: StopFlag) -> TransferResult:
     headers = _pairs(arguments.header, ":", "--header")
     url, (bucket, key) = check_url(arguments.url), parse_s3_uri(arguments.destination)
 
-    # Imported late: bad usage is told at once, without half a second of loading boto3.
+    # Imported late: bad usage is told at once, without half a second of loading boto3. Nothing made while loading is
+    # ever garbage, and looking through it for some costs a third of a second of CPU: so it is frozen, unlooked at.
+    gc.disable()
     from airflow_s3stream.engine.copy import copy
     from airflow_s3stream.engine.httpsource import HttpSource
     from airflow_s3stream.engine.s3client import new_client
@@ -128,23 +128,21 @@ def _copy(arguments: argparse.Namespace, stop: StopFlag) -> TransferResult:
     from airflow_s3stream.terminal import show
 
     trust: str | None = arguments.ca_bundle
-    source = HttpSource(
-        url,
-        headers=headers,
-        verify=trust or True,
-        timeouts=settings.timeouts,
-        connections=settings.connections,
-    )
-    with translated("client", f"s3://{bucket}"):
-        client = new_client(
-            endpoint_url=arguments.endpoint_url,
-            region_name=arguments.region,
-            verify=trust,
-            connections=settings.connections,
-            timeouts=settings.timeouts,
+    try:
+        source = HttpSource(
+            url, headers=headers, verify=trust or True, timeouts=settings.timeouts, connections=settings.connections
         )
-    gc.freeze()
-    gc.enable()
+        with translated("client", f"s3://{bucket}"):
+            client = new_client(
+                endpoint_url=arguments.endpoint_url,
+                region_name=arguments.region,
+                verify=trust,
+                connections=settings.connections,
+                timeouts=settings.timeouts,
+            )
+    finally:
+        gc.freeze()
+        gc.enable()
     sink = S3Sink(client, bucket, key, options=settings.object)
     with show(quiet=arguments.quiet, to_stderr=arguments.json) as display:
         # A bar moves more often than a log line needs to be written.
@@ -157,7 +155,7 @@ def _pairs(items: list[str], separator: str, option: str) -> dict[str, str]:
     for item in items:
         name, found, value = item.partition(separator)
         if not found or not name.strip():
-            raise ConfigError(f"{option} {item.partition(separator)[0]!r} must look like NAME{separator}VALUE")
+            raise ConfigError(f"{option} must look like NAME{separator}VALUE")  # not shown: it may be a secret
         pairs[name.strip()] = value.strip()
     return pairs
 

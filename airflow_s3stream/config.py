@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Literal, get_args
 
 from airflow_s3stream.exceptions import ConfigError
@@ -101,7 +102,7 @@ class Timeouts:
             value = getattr(self, name)
             if value is None and name == "deadline":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
                 field_name = name if name == "deadline" else f"{name}_timeout"
                 raise ConfigError(f"{field_name}={value!r} must be a number of seconds above 0")
 

@@ -16,6 +16,7 @@ from airflow_s3stream.config import Timeouts
 from airflow_s3stream.engine.httpbody import HttpBody
 from airflow_s3stream.engine.httperrors import translated
 from airflow_s3stream.engine.httpsession import Environment, check_bundle
+from airflow_s3stream.engine.quietlog import hide_queries
 from airflow_s3stream.engine.tls import SharedTlsAdapter
 from airflow_s3stream.exceptions import ConfigError, SourceChanged, SourceError, SourceMisbehaved, SourceRefused
 from airflow_s3stream.plan.names import check_url, redact_url, same_host
@@ -58,11 +59,12 @@ class HttpSource:
         url: str,
         *,
         session: requests.Session | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | None] | None = None,
         verify: bool | str = True,
         timeouts: Timeouts | None = None,
         connections: int = 16,
     ) -> None:
+        hide_queries()
         self._url = check_url(url)
         self._headers = _check_headers(headers or {})
         self._timeouts = timeouts or Timeouts()
@@ -198,7 +200,7 @@ def _new_session(connections: int, verify: bool | str) -> requests.Session:
     return session
 
 
-def _check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def _check_headers(headers: Mapping[str, str | None]) -> dict[str, str]:
     if not isinstance(headers, Mapping):
         raise ConfigError("headers must be a mapping of names to values")
     for name in headers:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 from airflow.providers.http.hooks.http import HttpHook
 from airflow.sdk import BaseHook
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 
 from airflow_s3stream.engine.copy import copy
 from airflow_s3stream.engine.events import Event, Retried
+from airflow_s3stream.engine.httpsession import check_bundle
 from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.reporting import describe
 from airflow_s3stream.engine.s3client import transfer_config
@@ -20,7 +21,7 @@ from airflow_s3stream.engine.s3sink import S3Sink
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.engine.tls import SharedTlsAdapter
 from airflow_s3stream.exceptions import ConfigError
-from airflow_s3stream.plan.names import check_url, parse_s3_uri, redact_url
+from airflow_s3stream.plan.names import check_url, parse_s3_uri, redact_url, same_host
 from airflow_s3stream.plan.options import read_copy_options
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class S3StreamHook(BaseHook):
         End what this hook is doing, within about a second, with :class:`Stopped`.
 
         Only sets a flag, so it may be called from a signal handler such as ``on_kill``. The hook is of no use after.
+        Airflow calls nothing on a killed ``@task`` function: there, use the operator if it must leave nothing behind.
         """
         self._stop.request(reason)
 
@@ -117,7 +119,7 @@ class S3StreamHook(BaseHook):
         base = http.base_url
         if "://" not in url:
             return f"{base.rstrip('/')}/{url.lstrip('/')}", session
-        if urlsplit(check_url(url)).netloc.rpartition("@")[2].lower() != urlsplit(base).netloc.lower():
+        if not same_host(base, check_url(url)):
             raise ConfigError(
                 f"url={redact_url(url)!r} is not on {redact_url(base)}, the host of {self.http_conn_id!r}, "
                 "whose credentials must not go elsewhere; leave out http_conn_id, or give a path below it"
@@ -126,8 +128,15 @@ class S3StreamHook(BaseHook):
 
     def _client(self, settings: CopyOptions) -> S3Client:
         aws = self._aws
+        check_bundle(aws.verify)
         config = transfer_config(aws.config, connections=settings.connections, timeouts=settings.timeouts)
         return aws.get_client_type(region_name=self.region_name, config=config)
+
+    def _given_config(self) -> Config | None:
+        try:
+            return Config(**self.botocore_config) if self.botocore_config else None
+        except (TypeError, ValueError, BotoCoreError) as error:
+            raise ConfigError(f"botocore_config={self.botocore_config!r} is not one: {error}") from None
 
     @cached_property
     def _aws(self) -> AwsGenericHook[Any]:
@@ -136,5 +145,5 @@ class S3StreamHook(BaseHook):
             client_type="s3",
             region_name=self.region_name,
             verify=self.verify,
-            config=Config(**self.botocore_config) if self.botocore_config else None,
+            config=self._given_config(),
         )

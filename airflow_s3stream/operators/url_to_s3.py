@@ -73,12 +73,15 @@ class UrlToS3Operator(BaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        "url", "s3_key", "s3_bucket", "http_conn_id", "aws_conn_id", "region_name", "headers",
-        "part_size", "max_memory", "if_exists", "min_bytes", "max_bytes", "if_size_outside",
-        "expected_size", "expected_checksum", "content_type", "metadata", "tags", "storage_class",
-        "server_side_encryption", "kms_key_id", "max_bandwidth", "deadline",
+        "url", "s3_key", "s3_bucket", "http_conn_id", "aws_conn_id", "region_name", "verify", "botocore_config",
+        "headers", *_OPTIONS,
     )  # fmt: skip
-    template_fields_renderers: ClassVar[dict[str, str]] = {"headers": "json", "metadata": "json", "tags": "json"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "botocore_config": "json",
+        "headers": "json",
+        "metadata": "json",
+        "tags": "json",
+    }
     ui_color = "#d7e8f7"
 
     def __init__(
@@ -94,7 +97,7 @@ class UrlToS3Operator(BaseOperator):
         botocore_config: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
         part_size: int | str | None = None,
-        connections: int = 16,
+        connections: int | str = 16,
         max_memory: int | str = "64MiB",
         if_exists: str = "overwrite",
         min_bytes: int | str | None = None,
@@ -102,7 +105,7 @@ class UrlToS3Operator(BaseOperator):
         if_size_outside: str = "fail",
         expected_size: int | str | None = None,
         expected_checksum: str | None = None,
-        strict: bool = False,
+        strict: bool | str = False,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
@@ -110,13 +113,13 @@ class UrlToS3Operator(BaseOperator):
         server_side_encryption: str | None = None,
         kms_key_id: str | None = None,
         max_bandwidth: int | str | None = None,
-        connect_timeout: float = 10,
-        read_timeout: float = 60,
-        stall_timeout: float = 60,
+        connect_timeout: float | str = 10,
+        read_timeout: float | str = 60,
+        stall_timeout: float | str = 60,
         deadline: float | str | None = None,
-        retry_attempts: int = 8,
-        retry_budget: int = 100,
-        progress_interval: float = 10,
+        retry_attempts: int | str = 8,
+        retry_budget: int | str = 100,
+        progress_interval: float | str = 10,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -154,6 +157,7 @@ class UrlToS3Operator(BaseOperator):
         self.retry_budget = retry_budget
         self.progress_interval = progress_interval
         self._hook: S3StreamHook | None = None
+        self._killed = False
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Copy; return the result as JSON."""
@@ -167,6 +171,8 @@ class UrlToS3Operator(BaseOperator):
             verify=self.verify,
             botocore_config=self.botocore_config,
         )
+        if self._killed:  # before there was a hook to stop
+            self.on_kill()
         with failing_fast():
             result = self._hook.copy_url(
                 self.url,
@@ -179,5 +185,6 @@ class UrlToS3Operator(BaseOperator):
 
     def on_kill(self) -> None:
         """Stop the transfer. Runs in a signal handler while ``execute`` runs, so it only sets a flag."""
+        self._killed = True
         if self._hook is not None:
             self._hook.stop("the task was killed")

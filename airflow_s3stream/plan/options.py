@@ -21,7 +21,7 @@ def read_copy_options(
     if_size_outside: str = "fail",
     expected_size: int | str | None = None,
     expected_checksum: str | None = None,
-    strict: bool = False,
+    strict: bool | str = False,
     content_type: str | None = None,
     metadata: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
@@ -40,7 +40,7 @@ def read_copy_options(
     """
     Check and convert options of a copy, given as Python values or, after templating, as text.
 
-    Empty text means the same as None, since a template may render to nothing. Sizes are bytes or text such as
+    Empty text means the default, since a template may render to nothing. Sizes are bytes or text such as
     ``"64MiB"``; times are seconds.
 
     :raises ConfigError: naming the option, its value, and what would be right.
@@ -51,14 +51,14 @@ def read_copy_options(
     return CopyOptions(
         part_size=_size(part_size, "part_size"),
         connections=_whole(connections, "connections"),
-        max_memory=parse_size(max_memory, "max_memory"),
-        if_exists=if_exists,  # type: ignore[arg-type]
+        max_memory=parse_size("64MiB" if max_memory == "" else max_memory, "max_memory"),
+        if_exists=if_exists or "overwrite",  # type: ignore[arg-type]
         min_bytes=_size(min_bytes, "min_bytes"),
         max_bytes=_size(max_bytes, "max_bytes"),
-        if_size_outside=if_size_outside,  # type: ignore[arg-type]
+        if_size_outside=if_size_outside or "fail",  # type: ignore[arg-type]
         expected_size=_size(expected_size, "expected_size"),
         expected_checksum=checksum,
-        strict=strict,
+        strict=_flag(strict, "strict"),
         max_bandwidth=_size(max_bandwidth, "max_bandwidth"),
         progress_interval=_seconds(progress_interval, "progress_interval"),
         object=ObjectOptions(
@@ -83,6 +83,15 @@ def read_copy_options(
 
 def _size(value: int | str | None, name: str) -> int | None:
     return None if value is None or value == "" else parse_size(value, name)
+
+
+def _flag(value: object, name: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    known = {"true": True, "false": False, "": False, "none": False}
+    if str(value).strip().lower() not in known:
+        raise ConfigError(f"{name}={value!r} must be True or False")
+    return known[str(value).strip().lower()]
 
 
 def _whole(value: int | str, name: str) -> int:
