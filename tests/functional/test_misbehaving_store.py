@@ -608,6 +608,32 @@ class TestStop:
             assert store.uploads() == []
             assert store.get("key") == OLD
 
+    @pytest.mark.parametrize("refused", [False, True], ids=["", "abort refused"])
+    def test_upload_that_begins_after_the_stop_is_removed(self, store: Store, refused: bool) -> None:
+        """
+        Its id arrives when nobody waits for it any more, and is used to abort it all the same.
+
+        If that fails too, there is nobody left to tell, and nothing is raised into the void.
+        """
+        stop = StopFlag()
+        timer = threading.Timer(0.3, lambda: stop.request("the test says so"))
+        timer.start()
+        trouble = [s3fault.hold_answer("CreateMultipartUpload", 2.5)]
+        if refused:
+            trouble.append(s3fault.refuse("AbortMultipartUpload", 403, "AccessDenied").always())
+        with serving(SIZE) as origin, S3FaultProxy(store.endpoint_url, *trouble) as proxy:
+            with pytest.raises(Stopped):
+                transfer(origin.url, store, endpoint_url=proxy.endpoint_url, stop=stop)
+            deadline = time.monotonic() + 5
+            while "AbortMultipartUpload" not in proxy.operations or len(store.uploads()) != refused:
+                assert time.monotonic() < deadline, (proxy.operations, store.uploads())
+                time.sleep(0.05)
+            while any(thread.name.startswith("s3stream") for thread in threading.enumerate()):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        timer.join()
+        assert store.get("key") == OLD
+
     def test_deadline_ends_the_wait_for_a_silent_store(self, store: Store) -> None:
         """One second is one second."""
         hang = s3fault.hold_answer("UploadPart", 30).always()
