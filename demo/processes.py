@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-PATIENCE = 10.0
+PATIENCE = 3.0
 """Seconds a process is given to end by itself before it is made to."""
 
 
