@@ -79,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         "copy",
         help="copy a URL into S3",
         description="Copy a URL into S3, streamed by parallel parts, in fixed memory, with no disk.",
-        epilog="Sizes are bytes or text such as 64MiB or 1GB. Exit codes: 0 done, 1 transfer failed, 2 bad usage.",
+        epilog="Sizes are bytes or text such as 64MiB or 1GB. Exit codes: 0 done, 1 transfer failed, 2 bad usage, "
+        "130 interrupted.",
     )
     copy.add_argument("url", metavar="URL", help="http:// or https://")
     copy.add_argument("destination", metavar="s3://BUCKET/KEY")

@@ -34,6 +34,8 @@ def _credentials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("AWS_CONFIG_FILE", str(nowhere / "config"))
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere / "credentials"))
         patch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        if "AIRFLOW_HOME" not in os.environ:
+            patch.setenv("AIRFLOW_HOME", str(nowhere / "airflow"))
         yield
 
 

@@ -67,8 +67,8 @@ def test_a_dag_file_parses_without_the_client_libraries() -> None:
     """Importing the operator loads neither boto3, requests nor pycurl, for DAG files are parsed again and again."""
     heavy = ("awscrt", "boto3", "botocore", "pycurl", "requests")
     before = loaded_by("from airflow.sdk import BaseOperator", *heavy)
+    # Some versions of Airflow load one of them by themselves; 3.3 none.
     assert loaded_by("import airflow_s3stream.operators.url_to_s3", *heavy) <= before
-    assert not {"boto3", "requests", "pycurl"} & loaded_by("import airflow_s3stream.operators.url_to_s3", *heavy)
 
 
 def test_the_command_needs_no_airflow() -> None:
