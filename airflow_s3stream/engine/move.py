@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from airflow_s3stream.engine.publish import LINGER, Content, Publisher, composit
 from airflow_s3stream.engine.relay import Relay
 from airflow_s3stream.engine.spool import Spool
 from airflow_s3stream.engine.stream import SourceStream
-from airflow_s3stream.exceptions import IntegrityError
+from airflow_s3stream.exceptions import IntegrityError, S3StreamError
 from airflow_s3stream.plan.probe import check_same
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from airflow_s3stream.plan.parts import TransferPlan
     from airflow_s3stream.plan.probe import Probe
 
+
+_log = logging.getLogger(__name__)
 
 _WEAK = "The store keeps no CRC64NVME, so only the object's size will be proved; strict proves its parts by their MD5"
 
@@ -148,11 +151,18 @@ class Mover:
         limits, sink = self._run.limits, self._sink
         self.upload = self._run.retrier.call(
             "beginning the upload",
-            lambda: limits.call(lambda: sink.begin(self._headers), discard=sink.abort, linger=LINGER),
+            lambda: limits.call(lambda: sink.begin(self._headers), discard=self._undo, linger=LINGER),
         )
         if not self.upload.checksums:
             self._run.tell(Noted(text=_WEAK))
         return self.upload
+
+    def _undo(self, upload: Upload) -> None:
+        """Abort an upload whose id came when nobody waited for it any more."""
+        try:
+            self._sink.abort(upload)
+        except S3StreamError as error:
+            _log.warning("An upload begun after the stop is left, %s: %s", error, self._sink.how_to_abort(upload))
 
     def _want_md5(self, upload: Upload) -> bool:
         """Where the store keeps no checksum, a strict transfer proves its parts by their ETags."""

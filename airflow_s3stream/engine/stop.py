@@ -149,7 +149,8 @@ def run_detached(
         value, error = _wait(results, check, linger)
     except BaseException:
         left.set()
-        drop()
+        # In case it ended just now. On yet another thread, for what undoes it may block as well.
+        threading.Thread(target=drop, name="s3stream-drop", daemon=True).start()
         raise
     if error is not None:
         raise error
