@@ -13,7 +13,7 @@ from airflow_s3stream.engine.publish import LINGER, Content, Publisher, composit
 from airflow_s3stream.engine.relay import Relay
 from airflow_s3stream.engine.spool import Spool
 from airflow_s3stream.engine.stream import SourceStream
-from airflow_s3stream.exceptions import IntegrityError, S3StreamError
+from airflow_s3stream.exceptions import IntegrityError, S3StreamError, SinkUnavailable
 from airflow_s3stream.plan.probe import check_same
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_LOST = (
+    "An answer to CreateMultipartUpload was lost, so an empty upload may stay beside this one: "
+    "`aws s3api list-multipart-uploads` shows it, a lifecycle rule removes it"
+)
 _WEAK = "The store keeps no CRC64NVME, so only the object's size will be proved; strict proves its parts by their MD5"
 
 
@@ -147,12 +151,19 @@ class Mover:
         return options.max_bytes if options.if_size_outside == "fail" or options.max_bytes is None else None
 
     def _begin(self) -> Upload:
-        # A stop waits for the answer, or for an answer that comes too late to abort what it began.
-        limits, sink = self._run.limits, self._sink
-        self.upload = self._run.retrier.call(
-            "beginning the upload",
-            lambda: limits.call(lambda: sink.begin(self._headers), discard=self._undo, linger=LINGER),
-        )
+        limits, sink, lost = self._run.limits, self._sink, []
+
+        def begin() -> Upload:
+            try:
+                # A stop waits for the answer, or for an answer that comes too late to abort what it began.
+                return limits.call(lambda: sink.begin(self._headers), discard=self._undo, linger=LINGER)
+            except SinkUnavailable as error:
+                lost.append(error)
+                raise
+
+        self.upload = self._run.retrier.call("beginning the upload", begin)
+        if lost:
+            self._run.tell(Noted(text=_LOST))
         if not self.upload.checksums:
             self._run.tell(Noted(text=_WEAK))
         return self.upload
