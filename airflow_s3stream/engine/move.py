@@ -114,7 +114,7 @@ class Mover:
         digest = RunningDigest(self._expected.algorithm) if self._expected else None
         stream = SourceStream(
             self._run, self._source, self._probe, self._whole(body),
-            on_bytes=digest.update if digest else None, most=self._most,
+            on_bytes=digest.update if digest else None, most=self._run.options.max_bytes,
         )  # fmt: skip
         spool = Spool(self._run, stream, self._sink, self._plan)
         try:
@@ -143,12 +143,6 @@ class Mover:
             whole.close()
             raise changed
         return whole
-
-    @property
-    def _most(self) -> int | None:
-        """Bytes after which reading is pointless."""
-        options = self._run.options
-        return options.max_bytes if options.if_size_outside == "fail" or options.max_bytes is None else None
 
     def _begin(self) -> Upload:
         limits, sink, lost = self._run.limits, self._sink, []

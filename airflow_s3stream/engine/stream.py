@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 _READ = MiB
 
 
+class TooLong(SourceRefused):
+    """A source that did not give its length has passed the caller's limit."""
+
+
 class SourceStream:
     """
     The source's bytes in order.
@@ -97,9 +101,7 @@ class SourceStream:
         self.position += len(piece)
         self._crc = crc64nvme(piece, self._crc)
         if self._most is not None and self.position > self._most:
-            raise SourceRefused(
-                f"the source is longer than max_bytes={self._most}", op="read", target=self._source.name
-            )
+            raise TooLong(f"the source is longer than max_bytes={self._most}", op="read", target=self._source.name)
         if self._on_bytes:
             self._on_bytes(piece)
         self._run.bandwidth.take(len(piece))

@@ -314,6 +314,16 @@ class TestPatience:
         assert len(asked) == 1
 
 
+@pytest.mark.parametrize("size", [SMALL, 40 * MiB], ids=["put", "parts"])
+def test_an_endless_source_is_skipped_at_the_limit(rclone: Store, size: int) -> None:
+    """Not at its end, which may never come."""
+    with serving(size, ranges=False, framing="chunked") as origin:
+        result = transfer(origin.url, rclone, max_bytes=size // 4, if_size_outside="skip")
+        assert sum(exchange.sent for exchange in origin.exchanges) < size or size == SMALL
+    assert (result.status, "longer than max_bytes" in result.reason) == ("skipped", True)
+    rclone.assert_clean()
+
+
 class TestInput:
     """Bad input is a typed error."""
 
