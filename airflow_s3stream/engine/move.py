@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_s3stream.engine.checksums import RunningDigest, combine, crc64nvme, crc64nvme_text
+from airflow_s3stream.engine.cleanup import add
 from airflow_s3stream.engine.events import Noted
 from airflow_s3stream.engine.publish import LINGER, Content, Publisher, composite_etag
 from airflow_s3stream.engine.relay import Relay
 from airflow_s3stream.engine.spool import Spool
 from airflow_s3stream.engine.stream import SourceStream
-from airflow_s3stream.exceptions import IntegrityError, S3StreamError, SinkUnavailable
+from airflow_s3stream.exceptions import IntegrityError, S3StreamError, SinkThrottled, SinkUnavailable
 from airflow_s3stream.plan.probe import check_same
 
 if TYPE_CHECKING:
@@ -209,7 +210,11 @@ class Mover:
         self.upload = self.publishing = None
         # The answer to a PutObject names the checksum that was checked, if one was.
         keeps = upload.checksums if upload else answered and stored.checksum is not None
-        stored, level = publisher.verify(stored, keeps_checksums=keeps)
+        try:
+            stored, level = publisher.verify(stored, keeps_checksums=keeps)
+        except (SinkUnavailable, SinkThrottled) as error:
+            add("The object is published, but could not be looked at to verify it.", error)
+            raise
         if self._run.options.strict and level not in ("crc64nvme", "md5-etag"):
             raise IntegrityError(
                 f"the object is published, but only its verification level {level!r} could be proved and strict is set",

@@ -205,6 +205,14 @@ class TestDoubt:
             result = transfer(origin.url, rclone, endpoint_url=proxy.endpoint_url, retry=replace(EAGER, attempts=1))
         assert result.verification == "size"
 
+    def test_a_published_object_that_cannot_be_looked_at_is_said_to_be_published(self, rclone: Store) -> None:
+        """The person on call must not look for what is missing."""
+        blind = s3fault.refuse("HeadObject", 500, "InternalError").always()
+        with serving(SIZE) as origin, S3FaultProxy(rclone.endpoint_url, blind) as proxy:
+            with pytest.raises(S3StreamError, match="The object is published, but could not be looked at"):
+                transfer(origin.url, rclone, endpoint_url=proxy.endpoint_url)
+            rclone.assert_holds("key", origin.resource.content)
+
     def test_any_refusal_after_a_lost_answer_is_looked_into(self, rclone: Store) -> None:
         """Some stores say InvalidPart to the repetition; the object is there, so it worked."""
         lost = s3fault.lose_answer("CompleteMultipartUpload")
