@@ -14,7 +14,6 @@ from airflow_s3stream.engine.protocols import Body, ObjectHeaders, Sink, Source,
 from airflow_s3stream.engine.publish import MARKER
 from airflow_s3stream.engine.run import Chances, Run
 from airflow_s3stream.engine.stop import StopFlag
-from airflow_s3stream.engine.stream import TooLong
 from airflow_s3stream.exceptions import IntegrityError, SinkConflict, SourceRefused
 from airflow_s3stream.plan.digests import COMBINABLE, Digest
 from airflow_s3stream.plan.names import metadata_value
@@ -150,14 +149,11 @@ class _Copy:
                     self._run.tell(Noted(text=left))
                 return self._skipped(reason, None, probe)
             return mover.publish(self._marker, create_only=self._options.if_exists == "fail")
-        except TooLong as error:
-            left = clean_up(self._sink, mover.upload)
-            if self._options.if_size_outside == "fail":
-                add(left, error)
-                raise
-            return self._skipped(f"{error.message}. {left}".strip(), None, probe)
         except BaseException as error:
-            add(clean_up(self._sink, mover.upload, mover.publishing, stragglers=self._run.stragglers), error)
+            left = clean_up(self._sink, mover.upload, mover.publishing, stragglers=self._run.stragglers)
+            if mover.too_long and self._options.if_size_outside == "skip" and isinstance(error, SourceRefused):
+                return self._skipped(f"{error.message}. {left}".strip(), None, probe)
+            add(left, error)
             raise
 
     def _headers(self, probe: Probe) -> ObjectHeaders:

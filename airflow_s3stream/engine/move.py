@@ -77,6 +77,7 @@ class Mover:
         self._headers = headers
         self._small: bytearray | None = None
         self._parts: list[CompletedPart] = []
+        self._stream: SourceStream | None = None
         self.upload: Upload | None = None
         self.publishing: Content | None = None
         """What is being made visible, while it is not known whether that worked."""
@@ -94,6 +95,11 @@ class Mover:
             self._relay(body)
         else:
             self._spool(body)
+
+    @property
+    def too_long(self) -> bool:
+        """Whether a source that did not give its length has passed ``max_bytes``."""
+        return self._stream is not None and self._stream.too_long
 
     def _relay(self, body: Body) -> None:
         upload = self._begin()
@@ -113,7 +119,7 @@ class Mover:
 
     def _spool(self, body: Body) -> None:
         digest = RunningDigest(self._expected.algorithm) if self._expected else None
-        stream = SourceStream(
+        self._stream = stream = SourceStream(
             self._run, self._source, self._probe, self._whole(body),
             on_bytes=digest.update if digest else None, most=self._run.options.max_bytes,
         )  # fmt: skip

@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 _READ = MiB
 
 
-class TooLong(SourceRefused):
-    """A source that did not give its length has passed the caller's limit."""
-
-
 class SourceStream:
     """
     The source's bytes in order.
@@ -64,6 +60,8 @@ class SourceStream:
         self._most = most
         self._body: Body | None = first
         self._reading = run.watch(first)
+        self.too_long = False
+        """Whether it has passed ``most``."""
         self.position = 0
         """Bytes handed out so far."""
         self._crc = 0
@@ -101,7 +99,10 @@ class SourceStream:
         self.position += len(piece)
         self._crc = crc64nvme(piece, self._crc)
         if self._most is not None and self.position > self._most:
-            raise TooLong(f"the source is longer than max_bytes={self._most}", op="read", target=self._source.name)
+            self.too_long = True
+            raise SourceRefused(
+                f"the source is longer than max_bytes={self._most}", op="read", target=self._source.name
+            )
         if self._on_bytes:
             self._on_bytes(piece)
         self._run.bandwidth.take(len(piece))
