@@ -354,3 +354,24 @@ def wait_until(condition: object, seconds: float = 10) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < ends, "it did not happen"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("size", [SMALL, SIZE], ids=["put", "parts"])
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        ({"server_side_encryption": "AES256"}, {"ServerSideEncryption": "AES256"}),
+        (
+            {"server_side_encryption": "aws:kms", "kms_key_id": "alias/lake"},
+            {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/lake"},
+        ),
+    ],
+    ids=["AES256", "KMS"],
+)
+def test_encryption_is_asked_for(moto: Store, size: int, asked: dict[str, str], kept: dict[str, str]) -> None:
+    """Of the object, small or in parts, and kept by a store that knows it."""
+    with serving(size) as origin:
+        transfer(origin.url, moto, object=asked)
+        moto.assert_holds("key", origin.resource.content)
+    head = moto.head("key")
+    assert {name: head.get(name) for name in kept} == kept
