@@ -119,7 +119,7 @@ def _copy(arguments: argparse.Namespace, stop: StopFlag) -> TransferResult:
     url, (bucket, key) = check_url(arguments.url), parse_s3_uri(arguments.destination)
 
     # Imported late: bad usage is told at once, without half a second of loading boto3. Nothing made while loading is
-    # ever garbage, and looking through it for some costs a third of a second of CPU: so it is frozen, unlooked at.
+    # ever garbage, and looking through it for some costs a good part of the start: so it is frozen, unlooked at.
     gc.disable()
     from airflow_s3stream.engine.copy import copy
     from airflow_s3stream.engine.httpsource import HttpSource

@@ -17,7 +17,7 @@ def send_parts_as_given(client: S3Client) -> None:
     """
     Let ``client.upload_part(Body=RequestBody(...))`` send the body's own pieces under its own headers.
 
-    botocore would wrap the body to compute the checksum itself (2.7 CPU-seconds per GiB over https), and its CRT signer
+    botocore would wrap the body to compute the checksum itself, which costs more than the transfer, and its CRT signer
     copies what it is given. So the body steps aside while the request is built and signed, and comes back to be sent.
     Parameters, endpoint, credentials, signature and errors stay botocore's. Registering twice is harmless.
     """

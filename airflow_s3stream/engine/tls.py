@@ -11,8 +11,8 @@ from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.util.ssl_ import create_urllib3_context
 
-# Parsing a bundle of the usual size takes 16 to 20 ms of CPU and a MiB of memory each time, and a transfer opens many
-# connections at once, at its beginning.
+# Parsing a bundle of the usual size takes milliseconds of CPU and some memory each time, and a transfer opens many
+# connections at once, at its beginning. `python -m benchmarks memory` shows it over https.
 
 
 class SharedTlsAdapter(HTTPAdapter):

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from airflow_s3stream.config import MiB
-from airflow_s3stream.engine.events import Progressed, Started
+from airflow_s3stream.engine.events import Noted, Progressed, Started
 from airflow_s3stream.engine.httpsource import _new_session
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import (
@@ -197,6 +197,14 @@ class TestDoubt:
                 transfer(origin.url, rclone, endpoint_url=proxy.endpoint_url, stop=stop)
             wait_until(lambda: "AbortMultipartUpload" in proxy.operations)
         assert rclone.uploads() == []
+
+    def test_an_upload_that_may_be_left_is_told(self, rclone: Store) -> None:
+        """The answer to Create was lost; whose the other upload is, nobody can tell."""
+        heard = Recorder()
+        lost = s3fault.lose_answer("CreateMultipartUpload")
+        with serving(SIZE) as origin, S3FaultProxy(rclone.endpoint_url, lost) as proxy:
+            transfer(origin.url, rclone, endpoint_url=proxy.endpoint_url, listener=heard)
+        assert any("empty upload may stay" in event.text for event in heard.of(Noted))
 
     def test_an_echo_after_a_lost_answer_proves_nothing(self, rclone: Store) -> None:
         """rclone keeps the checksum header of a PUT and shows it again, whatever bytes it holds."""

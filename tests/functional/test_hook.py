@@ -92,6 +92,28 @@ class TestHook:
                 hook(http_conn_id="web").copy_url(origin.url, "key", rclone.bucket)
             assert origin.exchanges == []
 
+    def test_credentials_of_an_https_connection_do_not_go_over_http(
+        self, rclone: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The same host and port, without the encryption."""
+        with serving(10) as origin:
+            connect(
+                monkeypatch, "web", conn_type="http", host="127.0.0.1", port=origin.port, schema="https", login="ann"
+            )
+            with pytest.raises(ConfigError, match="credentials must not go elsewhere"):
+                hook(http_conn_id="web").copy_url(origin.url, "key", rclone.bucket)
+            assert origin.exchanges == []
+
+    @pytest.mark.parametrize(
+        ("settings", "said"), [({"botocore_config": {"no_such": 1}}, "no_such"), ({"verify": "/none"}, "/none")]
+    )
+    def test_bad_settings_of_the_hook_are_named(self, rclone: Store, settings: dict[str, Any], said: str) -> None:
+        """Before anything is sent."""
+        with serving(10) as origin:
+            with pytest.raises(ConfigError, match=said):
+                hook(**settings).copy_url(origin.url, "key", rclone.bucket)
+            assert origin.exchanges == []
+
     def test_stop_ends_a_copy_from_another_thread(self, rclone: Store) -> None:
         """As on_kill does it, while every worker hangs in a read."""
         busy = hook()
@@ -170,6 +192,11 @@ class TestOperator:
             thread.join()
         rclone.assert_clean()
 
-    def test_on_kill_before_execute_is_harmless(self) -> None:
+    def test_a_kill_before_there_is_anything_to_stop_is_not_forgotten(self, rclone: Store) -> None:
         """A task may be killed before it begins."""
-        operator(url="http://h/x", s3_key="s3://b/k").on_kill()
+        with serving(10) as origin:
+            killed = operator(url=origin.url, s3_key="key", s3_bucket=rclone.bucket)
+            killed.on_kill()
+            with pytest.raises(Stopped):
+                killed.execute({})
+            assert origin.exchanges == []

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_s3stream.exceptions import ConfigError
-from airflow_s3stream.plan.names import check_url, metadata_value, parse_s3_uri, redact_url
+from airflow_s3stream.plan.names import check_url, metadata_value, parse_s3_uri, redact_url, same_host
 
 SECRET = st.text("abcdefXYZ0123456789-._~!$'()*+,;", min_size=6).filter(lambda text: len(set(text)) > 3)
 
@@ -108,3 +108,53 @@ def test_metadata_fits_a_header(text: str) -> None:
     assert value.isascii()
     assert value == "" or value.isprintable()
     assert len(value) <= 512
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://h/p?s3cr3t", "https://h/p?***"),
+        ("https://h/p?a=1;b=2&s3cr3t", "https://h/p?a=***&b=***&***"),
+        ("http://ann:pa/ss@h/p", "(unreadable URL)"),
+    ],
+)
+def test_what_looks_like_a_name_or_a_port_may_be_a_secret(url: str, shown: str) -> None:
+    """A token without a name, and a password with a slash."""
+    assert redact_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    "bucket",
+    [
+        "arn:aws:s3:eu-west-1:123456789012:accesspoint/lake",
+        "arn:aws:s3:eu-west-1:123456789012:accesspoint:lake",
+        "arn:aws:s3::123456789012:accesspoint/lake.mrap",
+        "arn:aws:s3-outposts:eu-west-1:123456789012:outpost/op-1/accesspoint/lake",
+    ],
+)
+def test_an_access_point_stands_where_a_bucket_does(bucket: str) -> None:
+    """Its ARN has slashes of its own."""
+    assert parse_s3_uri(f"s3://{bucket}/year=2024/k.csv") == (bucket, "year=2024/k.csv")
+
+
+def test_a_key_that_is_no_text_is_refused() -> None:
+    """A lone surrogate has no UTF-8."""
+    with pytest.raises(ConfigError, match="UTF-8"):
+        parse_s3_uri("s3://b/\ud800")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("https://h/a", "https://H:443/b", True),
+        ("http://h/a", "https://h/b", True),
+        ("https://h/a", "http://h/b", False),
+        ("http://h:8080/a", "https://h/b", False),
+        ("https://h/a", "https://h.evil/b", False),
+        ("https://h/a", "https://h@evil/b", False),
+        ("https://h/a", "https://h:99999/b", False),
+    ],
+)
+def test_where_credentials_may_go(first: str, second: str, same: bool) -> None:
+    """The same scheme, host and port, or up to https."""
+    assert same_host(first, second) is same

@@ -66,6 +66,8 @@ def test_any_size_can_be_shown(size: int) -> None:
         ("stall_timeout", -1, "above 0"),
         ("deadline", 0, "above 0"),
         ("deadline", "nan", "above 0"),
+        ("connect_timeout", "inf", "above 0"),
+        ("strict", "maybe", "True or False"),
         ("retry_attempts", 0, "at least 1"),
         ("retry_budget", -1, "at least 0"),
         ("progress_interval", 0, "above 0"),
@@ -125,3 +127,14 @@ def test_the_operator_passes_every_option_on_with_the_same_default() -> None:
 def test_checksums_are_read_in_hex_and_base64(text: str, shown: str) -> None:
     """And shown as md5sum, or S3, shows them."""
     assert str(Digest.parse(text)) == shown
+
+
+@pytest.mark.parametrize(("text", "strict"), [("True", True), ("false", False), ("", False), (True, True)])
+def test_a_flag_may_come_from_a_template(text: str | bool, strict: bool) -> None:
+    """Which renders to text."""
+    assert read_copy_options(strict=text).strict is strict
+
+
+def test_every_option_of_the_operator_is_templated() -> None:
+    """And so are the connections and the addresses."""
+    assert set(_OPTIONS) | {"url", "s3_key", "s3_bucket", "headers", "verify"} <= set(UrlToS3Operator.template_fields)
