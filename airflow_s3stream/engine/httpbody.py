@@ -92,8 +92,9 @@ def _reader(raw: urllib3.HTTPResponse) -> Callable[[memoryview], int]:
     """
     Give the cheapest way to read into a buffer.
 
-    ``urllib3.HTTPResponse.readinto`` reads into new bytes and copies them, which plain http
-    feels (`python -m benchmarks cpu-http`). http.client's own response, which urllib3 wraps, fills the buffer itself and decodes chunks.
+    ``urllib3.HTTPResponse.readinto`` reads into new bytes and copies them, which plain http feels
+    (``python -m benchmarks cpu-http``). http.client's own response, which urllib3 wraps, fills the buffer itself and
+    decodes chunks.
     """
     inner = getattr(raw, "_fp", None)
     if isinstance(inner, http.client.HTTPResponse):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from airflow_s3stream.config import CopyOptions, MiB, RetryPolicy, Timeouts
 from airflow_s3stream.engine.copy import copy
 from airflow_s3stream.engine.httpsource import HttpSource
-from airflow_s3stream.exceptions import SourceStalled
+from airflow_s3stream.exceptions import IntegrityError, SourceStalled
 from tests.support.content import Content
 from tests.support.memory import MemorySink, MemorySource, MemoryStore
 from tests.support.origin import serving
+
+if TYPE_CHECKING:
+    from airflow_s3stream.engine.protocols import CompletedPart
 
 OPTIONS = CopyOptions(
     part_size=5 * MiB,
@@ -44,5 +50,22 @@ def test_stalled_source_is_given_up_and_leaves_nothing() -> None:
     store = MemoryStore()
     with pytest.raises(SourceStalled):
         copy(MemorySource(Content(17 * MiB), stall_after=1000), MemorySink(store, "key"), OPTIONS)
+    assert store.objects == {}
+    assert store.uploads == {}
+
+
+class LosingSink(MemorySink):
+    """A sink that stores a byte less of each part than it was given, and says so."""
+
+    def put_part(self, *arguments: Any, **options: Any) -> CompletedPart:
+        stored = super().put_part(*arguments, **options)
+        return replace(stored, size=stored.size - 1)
+
+
+def test_parts_that_do_not_add_up_are_not_published() -> None:
+    """Whatever a sink says of each of them."""
+    store = MemoryStore()
+    with pytest.raises(IntegrityError, match="bytes were stored of"):
+        copy(MemorySource(Content(12 * MiB)), LosingSink(store, "key"), CopyOptions(part_size=5 * MiB))
     assert store.objects == {}
     assert store.uploads == {}

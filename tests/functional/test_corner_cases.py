@@ -198,6 +198,15 @@ class TestDoubt:
             wait_until(lambda: "AbortMultipartUpload" in proxy.operations)
         assert rclone.uploads() == []
 
+    def test_an_upload_is_aborted_again_when_parts_were_still_under_way(self, rclone: Store) -> None:
+        """A part that arrives after the abort may stay; so says S3's documentation."""
+        stop, hang = StopFlag(), s3fault.hold_answer("UploadPart", 20).always()
+        threading.Timer(0.6, stop.request, ["enough"]).start()
+        with serving(SIZE) as origin, S3FaultProxy(rclone.endpoint_url, hang) as proxy:
+            with pytest.raises(Stopped, match="was aborted"):
+                transfer(origin.url, rclone, endpoint_url=proxy.endpoint_url, stop=stop)
+            assert proxy.operations.count("AbortMultipartUpload") == 2
+
     def test_an_upload_that_may_be_left_is_told(self, rclone: Store) -> None:
         """The answer to Create was lost; whose the other upload is, nobody can tell."""
         heard = Recorder()
