@@ -12,6 +12,7 @@
     │   ├── SourceDenied           401, 403, 407; TLS certificate refused
     │   ├── SourceMissing          404, 410, no such host
     │   ├── SourceChanged          another version than the one the transfer began with
+    │   ├── SourceArchived         the object is in an archive class and must be restored first
     │   ├── SourceMisbehaved       an answer HTTP does not allow, or that cannot be trusted
     │   └── SourceRefused          the source is outside what the caller allows (size, redirect, framing)
     ├── SinkError
@@ -22,6 +23,11 @@
     │   ├── SinkConflict           the key exists, or another writer won
     │   ├── UploadVanished         the multipart upload is gone
     │   └── SinkRejected           any other refusal: a request that no retry will mend
+    ├── LocalError                 the local file system failed: an I/O error, no place for another open file
+    │   ├── LocalDenied            not permitted, or read-only
+    │   ├── DiskFull               no space, no inodes or no quota left
+    │   └── DirectoryBusy      (r) another run is writing to the same directory
+    ├── KeyRefused                 a key that cannot become a file below the directory
     ├── IntegrityError             size or checksum differs from what was read or promised
     ├── LimitExceeded              S3's or the caller's limits cannot hold this transfer
     ├── DeadlineExceeded       (r) the total deadline passed
@@ -127,6 +133,10 @@ class SourceChanged(SourceError):
     """The source is now another version than the one the transfer began with."""
 
 
+class SourceArchived(SourceError):
+    """The object is in an archive storage class and must be restored before it can be read."""
+
+
 class SourceMisbehaved(SourceError):
     """The source sent an answer that HTTP does not allow or that cannot be trusted."""
 
@@ -169,6 +179,28 @@ class UploadVanished(SinkError):
 
 class SinkRejected(SinkError):
     """The store refused a request that no retry will mend."""
+
+
+class LocalError(S3StreamError):
+    """The local file system failed."""
+
+
+class LocalDenied(LocalError):
+    """The file system does not permit it, or is read-only."""
+
+
+class DiskFull(LocalError):
+    """No space, no inodes or no quota left."""
+
+
+class DirectoryBusy(LocalError):
+    """Another run is writing to the same directory."""
+
+    retryable = True
+
+
+class KeyRefused(S3StreamError):
+    """A key that cannot become a file below the directory: it would escape, clash, or be too long."""
 
 
 class IntegrityError(S3StreamError):

@@ -31,6 +31,11 @@ def crc64nvme(piece: memoryview | bytes | bytearray, previous: int = 0) -> int:
     return _COMPUTE["crc64nvme"](piece, previous)
 
 
+def continued(algorithm: Algorithm, piece: bytes, previous: int) -> int:
+    """Continue a CRC of the ``COMBINABLE`` kind over ``piece``."""
+    return _COMPUTE[algorithm](piece, previous)
+
+
 def crc64nvme_text(crc: int) -> str:
     """Show a CRC-64/NVME as S3 does: base64 of its 8 big-endian bytes."""
     return base64.b64encode(crc.to_bytes(8, "big")).decode()

@@ -95,6 +95,46 @@ def parse_s3_uri(key: object, bucket: str | None = None, limits: S3Limits = AWS_
     return bucket, key
 
 
+def parse_s3_prefix(prefix: object, bucket: str | None = None) -> tuple[str, str]:
+    """
+    Split ``s3://bucket/prefix``, or pair a plain prefix with ``bucket``; the prefix may be empty.
+
+    :raises ConfigError: no bucket, or two.
+    """
+    if prefix is not None and not isinstance(prefix, str):
+        raise ConfigError(f"s3_prefix={prefix!r} must be text: s3://bucket/prefix/, or a prefix beside s3_bucket")
+    prefix = prefix or ""
+    if prefix.startswith("s3://"):
+        if bucket:
+            raise ConfigError(
+                f"s3_prefix={prefix!r} names a bucket already; leave out s3_bucket={bucket!r} or the s3:// part"
+            )
+        bucket, prefix = _split(prefix.removeprefix("s3://"))
+    if not bucket:
+        raise ConfigError(f"s3_prefix={prefix!r} names no bucket; write s3://bucket/prefix/ or give s3_bucket")
+    return bucket, prefix
+
+
+def key_in_bucket(key: object, bucket: str | None) -> tuple[str, str]:
+    """
+    Give (bucket, key) for one of many keys: ``s3://bucket/key``, or a key of ``bucket``.
+
+    :raises ConfigError: no bucket, another bucket, or an empty key.
+    """
+    if not isinstance(key, str) or not key:
+        raise ConfigError(f"keys has {key!r}; each must be the text of a key, or s3://bucket/key")
+    if key.startswith("s3://"):
+        named, rest = _split(key.removeprefix("s3://"))
+        if bucket and named != bucket:
+            raise ConfigError(f"keys has {key!r}, which is not in bucket {bucket!r}; one download reads one bucket")
+        if not named or not rest:
+            raise ConfigError(f"keys has {key!r}; each must be the text of a key, or s3://bucket/key")
+        return named, rest
+    if not bucket:
+        raise ConfigError(f"keys has {key!r}, which names no bucket; write s3://bucket/key or give s3_bucket")
+    return bucket, key
+
+
 def _split(path: str) -> tuple[str, str]:
     match = _ACCESS_POINT.fullmatch(path)
     if match:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from airflow_s3stream.config import CopyOptions, ObjectOptions, RetryPolicy, Timeouts, parse_size
 from airflow_s3stream.exceptions import ConfigError
 from airflow_s3stream.plan.digests import Digest
+from airflow_s3stream.plan.values import flag, optional_size, seconds, whole_number
 
 
 def read_copy_options(
@@ -49,18 +49,18 @@ def read_copy_options(
     if checksum:
         Digest.parse(checksum)
     return CopyOptions(
-        part_size=_size(part_size, "part_size"),
-        connections=_whole(connections, "connections"),
+        part_size=optional_size(part_size, "part_size"),
+        connections=whole_number(connections, "connections"),
         max_memory=parse_size("64MiB" if max_memory == "" else max_memory, "max_memory"),
         if_exists=if_exists or "overwrite",  # type: ignore[arg-type]
-        min_bytes=_size(min_bytes, "min_bytes"),
-        max_bytes=_size(max_bytes, "max_bytes"),
+        min_bytes=optional_size(min_bytes, "min_bytes"),
+        max_bytes=optional_size(max_bytes, "max_bytes"),
         if_size_outside=if_size_outside or "fail",  # type: ignore[arg-type]
-        expected_size=_size(expected_size, "expected_size"),
+        expected_size=optional_size(expected_size, "expected_size"),
         expected_checksum=checksum,
-        strict=_flag(strict, "strict"),
-        max_bandwidth=_size(max_bandwidth, "max_bandwidth"),
-        progress_interval=_seconds(progress_interval, "progress_interval"),
+        strict=flag(strict, "strict"),
+        max_bandwidth=optional_size(max_bandwidth, "max_bandwidth"),
+        progress_interval=seconds(progress_interval, "progress_interval"),
         object=ObjectOptions(
             content_type=content_type or None,
             metadata=_texts(metadata, "metadata"),
@@ -70,42 +70,15 @@ def read_copy_options(
             kms_key_id=kms_key_id or None,
         ),
         timeouts=Timeouts(
-            connect=_seconds(connect_timeout, "connect_timeout"),
-            read=_seconds(read_timeout, "read_timeout"),
-            stall=_seconds(stall_timeout, "stall_timeout"),
-            deadline=None if deadline in (None, "") else _seconds(deadline, "deadline"),
+            connect=seconds(connect_timeout, "connect_timeout"),
+            read=seconds(read_timeout, "read_timeout"),
+            stall=seconds(stall_timeout, "stall_timeout"),
+            deadline=None if deadline in (None, "") else seconds(deadline, "deadline"),
         ),
         retry=RetryPolicy(
-            attempts=_whole(retry_attempts, "retry_attempts"), budget=_whole(retry_budget, "retry_budget")
+            attempts=whole_number(retry_attempts, "retry_attempts"), budget=whole_number(retry_budget, "retry_budget")
         ),
     )
-
-
-def _size(value: int | str | None, name: str) -> int | None:
-    return None if value is None or value == "" else parse_size(value, name)
-
-
-def _flag(value: object, name: str) -> bool:
-    if isinstance(value, bool):
-        return value
-    known = {"true": True, "false": False, "": False, "none": False}
-    if str(value).strip().lower() not in known:
-        raise ConfigError(f"{name}={value!r} must be True or False")
-    return known[str(value).strip().lower()]
-
-
-def _whole(value: int | str, name: str) -> int:
-    try:
-        return int(value) if not isinstance(value, bool | float) else int("")
-    except (TypeError, ValueError):
-        raise ConfigError(f"{name}={value!r} must be a whole number") from None
-
-
-def _seconds(value: Any, name: str) -> float:
-    try:
-        return float(value) if not isinstance(value, bool) else float("")
-    except (TypeError, ValueError):
-        raise ConfigError(f"{name}={value!r} must be a number of seconds") from None
 
 
 def _texts(values: object, name: str) -> dict[str, str]:
