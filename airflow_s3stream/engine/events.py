@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from airflow_s3stream.config import TransferResult
+    from airflow_s3stream.plan.download import DownloadResult
     from airflow_s3stream.plan.parts import TransferPlan
     from airflow_s3stream.plan.probe import Probe
 
@@ -66,5 +67,43 @@ class Finished:
     result: TransferResult
 
 
-Event = Started | Progressed | Retried | Noted | Finished
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchStarted:
+    """A download of many objects begins."""
+
+    uri: str
+    destination: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """
+    How far a download of many objects is.
+
+    ``objects`` and ``bytes`` are proved and delivered, so they never run backwards; the rates are since the event
+    before. ``listed`` grows until ``listing_done``; ``seconds_left`` is None before that.
+    """
+
+    objects: int
+    bytes: int
+    listed: int
+    listing_done: bool
+    skipped: int
+    failed: int
+    objects_per_second: float
+    bytes_per_second: float
+    seconds_left: float | None
+    retries: int
+    connections: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchFinished:
+    """A download of many objects ended well, or as well as ``on_error`` lets it."""
+
+    result: DownloadResult
+
+
+Event = Started | Progressed | Retried | Noted | Finished | FetchStarted | Fetched | FetchFinished
 Listener = Callable[[Event], None]

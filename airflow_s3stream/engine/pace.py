@@ -43,6 +43,14 @@ class MemoryBudget:
                 limits.check()
             self._held += size
 
+    def try_reserve(self, size: int, ceiling: int) -> bool:
+        """Reserve ``size`` bytes if they fit under ``ceiling`` now, or nothing is held."""
+        with self._changed:
+            if self._held and self._held + size > ceiling:
+                return False
+            self._held += size
+            return True
+
     def release(self, size: int) -> None:
         """Give bytes back."""
         with self._changed:

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow_s3stream.config import TransferResult, format_size
-from airflow_s3stream.engine.events import Event, Finished, Noted, Progressed, Retried, Started
+from airflow_s3stream.engine.events import (
+    Event,
+    Fetched,
+    FetchFinished,
+    FetchStarted,
+    Finished,
+    Noted,
+    Progressed,
+    Retried,
+    Started,
+)
+
+if TYPE_CHECKING:
+    from airflow_s3stream.plan.download import DownloadResult
 
 
 def describe(event: Event) -> str:
@@ -19,6 +34,12 @@ def describe(event: Event) -> str:
             return finished(event.result)
         case Noted():
             return event.text
+        case FetchStarted():
+            return f"Downloading {event.uri} to {event.destination}: {event.note}"
+        case Fetched():
+            return _fetched(event)
+        case FetchFinished():
+            return fetch_finished(event.result)
 
 
 def _started(event: Started) -> str:
@@ -46,6 +67,36 @@ def _progressed(event: Progressed) -> str:
     percent = 100 * event.stored / event.size if event.size else 100.0
     left = "unknown" if event.seconds_left is None else duration(event.seconds_left)
     return f"Stored {stored} of {format_size(event.size)} ({percent:.0f} %), {rate}, ETA {left}{extra}"
+
+
+def _fetched(event: Fetched) -> str:
+    extra = "".join(
+        f", {count} {name}"
+        for count, name in ((event.skipped, "skipped"), (event.failed, "failed"), (event.retries, "retries"))
+        if count
+    )
+    total = f"{event.listed}" if event.listing_done else f"{event.listed} listed so far"
+    left = "" if event.seconds_left is None else f", ETA {duration(event.seconds_left)}"
+    return (
+        f"Fetched {event.objects} of {total} ({format_size(event.bytes)}), {event.objects_per_second:.0f} objects/s, "
+        f"{event.bytes_per_second / 1e6:.1f} MB/s{left}{extra}, {event.connections} connections"
+    )
+
+
+def fetch_finished(result: DownloadResult) -> str:
+    """Say the result of a download in one line."""
+    proofs = ", ".join(f"{count} by {level}" for level, count in sorted(result.verification.items()))
+    extra = "".join(
+        f", {count} {name}"
+        for count, name in ((result.skipped, "skipped"), (result.failed, "failed"), (result.retries, "retries"))
+        if count
+    )
+    verified = f"; verified {proofs}" if proofs else ""
+    return (
+        f"Downloaded {result.objects} objects ({format_size(result.bytes)}) to {result.directory} in "
+        f"{duration(result.seconds)}, {result.objects_per_second:.0f} objects/s{extra}{verified}; each is named in "
+        f"{result.manifest}"
+    )
 
 
 def finished(result: TransferResult) -> str:
