@@ -12,8 +12,8 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-s3stream",
         "name": integration,
         "description": (
-            "Streams URLs into S3 at the speed of the link, in a fixed amount of memory, "
-            "and never publishes a wrong object."
+            "Streams URLs into S3 and downloads very many objects from it, at the speed of the link, "
+            "in a fixed amount of memory, and never publishes a wrong object."
         ),
         "integrations": [
             {
@@ -25,7 +25,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": integration,
-                "python-modules": ["airflow_s3stream.operators.url_to_s3"],
+                "python-modules": ["airflow_s3stream.operators.s3_to_local", "airflow_s3stream.operators.url_to_s3"],
             }
         ],
         "hooks": [

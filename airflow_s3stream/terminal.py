@@ -5,24 +5,28 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 
-from airflow_s3stream.engine.events import Event, Finished, Progressed, Started
+from airflow_s3stream.config import format_size
+from airflow_s3stream.engine.events import Event, Fetched, FetchFinished, FetchStarted, Finished, Progressed, Started
 from airflow_s3stream.engine.reporting import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_s3stream.config import CopyOptions
+    from airflow_s3stream.plan.download import ReadOptions
+
+    T = TypeVar("T", bound=CopyOptions | ReadOptions)
 
 _BAR_INTERVAL = 0.25  # seconds
 
@@ -34,27 +38,46 @@ class Display:
         self._console = console
         self._bar = bar
         self._shown = 0
-        self._task = bar.add_task("", rate="", start=False, visible=False) if bar else None
+        self._task = TaskID(0)
 
-    def adjust(self, options: CopyOptions, *, chosen: bool) -> CopyOptions:
+    def adjust(self, options: T, *, chosen: bool) -> T:
         """Ask for progress as often as it can be shown, unless the user chose."""
         return options if chosen or self._bar is None else replace(options, progress_interval=_BAR_INTERVAL)
 
     def __call__(self, event: Event) -> None:
         if self._console is None:
             return
-        if self._bar is not None and self._task is not None:
-            if isinstance(event, Progressed):
+        if self._bar is not None and self._moved(event, self._bar):
+            return
+        self._console.print(describe(event), highlight=False, markup=False, soft_wrap=True)
+
+    def _moved(self, event: Event, bar: Progress) -> bool:
+        """Show an event by the bar; False if it needs a line."""
+        match event:
+            case Started():
+                self._begin(bar, event.probe.size)
+            case FetchStarted():
+                self._begin(bar, None)
+            case Progressed():
                 # Bytes under way are taken back when a part fails; a bar must not run backwards.
                 self._shown = max(self._shown, event.stored + event.under_way)
-                self._bar.update(self._task, completed=self._shown, rate=f"{event.rate / 1e6:.1f} MB/s")
-                return
-            if isinstance(event, Started):
-                self._bar.update(self._task, total=event.probe.size, visible=True)
-                self._bar.start_task(self._task)
-            if isinstance(event, Finished):
-                self._bar.update(self._task, visible=False)
-        self._console.print(describe(event), highlight=False, markup=False, soft_wrap=True)
+                size = "?" if event.size is None else format_size(event.size)
+                amount, rate = f"{format_size(self._shown)} of {size}", f"{event.rate / 1e6:.1f} MB/s"
+                bar.update(self._task, completed=self._shown, amount=amount, rate=rate)
+                return True
+            case Fetched():
+                done = event.objects + event.skipped + event.failed
+                total = event.listed if event.listing_done else None
+                amount = f"{done} of {event.listed}{'' if event.listing_done else ' listed so far'}"
+                rate = f"{event.objects_per_second:.0f} objects/s, {event.bytes_per_second / 1e6:.1f} MB/s"
+                bar.update(self._task, completed=done, total=total, amount=amount, rate=rate)
+                return True
+            case Finished() | FetchFinished():
+                bar.update(self._task, visible=False)
+        return False
+
+    def _begin(self, bar: Progress, total: int | None) -> None:
+        self._task = bar.add_task("", total=total, amount="", rate="")
 
 
 @contextmanager
@@ -74,7 +97,7 @@ def show(*, quiet: bool, to_stderr: bool) -> Iterator[Display]:
         return
     columns = (
         BarColumn(),
-        DownloadColumn(binary_units=True),
+        TextColumn("{task.fields[amount]}"),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )

@@ -1,8 +1,9 @@
 """
-Run the example DAG against servers on this machine, and compare what it copied with where it came from.
+Run two of the example DAGs against servers on this machine, and compare what they did with where it came from.
 
 An HTTP origin serves made-up trip data, rclone serves S3, a throw-away Airflow runs `ingest_trip_data` for two
-months. Then both ends are read again by means that share no code with the package.
+months, and `download_partition` for a day of small objects. Then both ends are read again by means that share no
+code with the package.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from demo import report
 from demo.airflow_home import AirflowHome, clean_environment
 from demo.origin import Origin
 from demo.processes import DemoFailed
+from demo.readings import make_day, sum_up
 from demo.store import ACCESS_KEY, REGION, SECRET_KEY, serving
 from demo.trips import make_months
 
@@ -31,10 +33,14 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORK = REPOSITORY / ".demo"
 LOGS = WORK / "logs"
-DAG = "ingest_trip_data"
+OBJECTS = WORK / "objects"
+INGEST = "ingest_trip_data"
 BUCKET = "trip-data"
 MONTHS = ["2024-01", "2024-02", "2024-03"]
 RUNS = ["2024-01-01", "2024-02-01"]
+AGGREGATE = "download_partition"
+READINGS = "readings"
+DAY = "2024-01-01"
 
 console = Console(highlight=False, soft_wrap=True)
 if console.width < report.WIDTH:
@@ -73,30 +79,39 @@ def _interrupt_once() -> None:
 
 def _demo() -> int:
     # Objects of an earlier run would be skipped as unchanged; there would be nothing to see.
-    shutil.rmtree(WORK / "objects", ignore_errors=True)
+    shutil.rmtree(OBJECTS, ignore_errors=True)
     shutil.rmtree(LOGS, ignore_errors=True)
     with _step(f"make {len(MONTHS)} months of trip data (kept between runs)"):
         sums = make_months(WORK / "origin", MONTHS)
+    with _step("make a day of sensor readings, in thousands of small objects"):
+        make_day(OBJECTS / READINGS, DAY)
     with contextlib.ExitStack() as stack:
         with _step("start the HTTP origin and the S3 server"):
             origin = stack.enter_context(Origin(WORK / "origin"))
-            store = stack.enter_context(serving(WORK / "objects", log=LOGS / "s3.log", env=clean_environment()))
+            store = stack.enter_context(serving(OBJECTS, log=LOGS / "s3.log", env=clean_environment()))
             store.client.create_bucket(Bucket=BUCKET)
         airflow = AirflowHome(WORK / "airflow", REPOSITORY / "dags", LOGS, _settings(origin.url, store.endpoint_url))
         with _step("prepare Airflow: its database, and the pool that spares the source"):
             airflow.prepare("trip_data_source", 2)
-        for day in RUNS:
-            with _step(f"airflow dags test {DAG} {day}"):
-                log = airflow.test_dag(DAG, day)
-                if airflow.state(DAG, day) != "success":
-                    raise DemoFailed(f"the DAG run of {day} is {airflow.state(DAG, day)}", log)
+        for dag, day in [*((INGEST, day) for day in RUNS), (AGGREGATE, DAY)]:
+            _run(airflow, dag, day)
         with _step("read both ends again and compare them"):
-            copies = [report.compare(airflow.xcom(DAG, day, "copy"), origin.url, store, sums) for day in RUNS]
-    return report.show(console, copies, (WORK / "objects").relative_to(REPOSITORY))
+            copies = [report.compare(airflow.xcom(INGEST, day, "copy"), origin.url, store, sums) for day in RUNS]
+            expected = sum_up(OBJECTS / READINGS, DAY)
+            aggregated = report.compare_day(airflow.xcom(AGGREGATE, DAY, "aggregate"), store, expected)
+    objects = OBJECTS.relative_to(REPOSITORY)
+    return max(report.show(console, copies, objects), report.show_day(console, aggregated, objects))
+
+
+def _run(airflow: AirflowHome, dag: str, day: str) -> None:
+    with _step(f"airflow dags test {dag} {day}"):
+        log = airflow.test_dag(dag, day)
+        if airflow.state(dag, day) != "success":
+            raise DemoFailed(f"the run of {dag} for {day} is {airflow.state(dag, day)}", log)
 
 
 def _settings(origin: str, endpoint: str) -> dict[str, str]:
-    """Point the DAG at the servers: the same four things that point it at the real ones."""
+    """Point the DAGs at the servers: the same five things that point them at the real ones."""
     return {
         "AIRFLOW_CONN_AWS_DEFAULT": (
             f"aws://{ACCESS_KEY}:{SECRET_KEY}@/?region_name={REGION}&endpoint_url={quote(endpoint, safe='')}"
@@ -105,6 +120,7 @@ def _settings(origin: str, endpoint: str) -> dict[str, str]:
         "AIRFLOW_VAR_TRIP_DATA_SOURCE": origin,
         # rclone's S3 keeps no CRC64NVME; the MD5s of the parts are what it can confirm.
         "AIRFLOW_VAR_TRIP_DATA_VERIFICATION": "md5-etag",
+        "AIRFLOW_VAR_READINGS_BUCKET": READINGS,
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,6 +70,59 @@ def show(console: Console, copies: list[Copy], objects: Path) -> int:
     console.print(
         f"[bold green]{len(copies)} of {len(copies)} objects are their sources, byte for byte[/]; see {objects}"
     )
+    return 0
+
+
+@dataclass(frozen=True)
+class Day:
+    """One aggregated day: what the task says, what stands in the store, and what the day's files add up to."""
+
+    result: dict[str, Any]
+    """The task's, from XCom."""
+    stored: dict[str, dict[str, Any]]
+    expected: dict[str, dict[str, Any]]
+
+    @property
+    def wrong(self) -> list[str]:
+        """The stations that are missing, too many, or not what their readings come to."""
+        stations = sorted(self.stored.keys() | self.expected.keys())
+        return [name for name in stations if not _same(self.stored.get(name), self.expected.get(name))]
+
+
+def _same(stored: dict[str, Any] | None, expected: dict[str, Any] | None) -> bool:
+    if not stored or not expected or stored.keys() != expected.keys():
+        return False
+    # A sum of floating-point numbers depends on their order.
+    exact = all(stored[name] == expected[name] for name in expected if name != "mean")
+    return exact and math.isclose(stored["mean"], expected["mean"], abs_tol=1e-9)
+
+
+def compare_day(result: dict[str, Any] | None, store: Store, expected: dict[str, dict[str, Any]]) -> Day:
+    """Read the day's outcome from the store."""
+    if not result:
+        raise DemoFailed("the task `aggregate` returned nothing")
+    bucket, _, key = result["uri"].removeprefix("s3://").partition("/")
+    with store.client.get_object(Bucket=bucket, Key=key)["Body"] as body:
+        rows = [json.loads(line) for line in body.read().splitlines()]
+    return Day(result, {row.pop("station"): row for row in rows}, expected)
+
+
+def show_day(console: Console, day: Day, objects: Path) -> int:
+    """Print what came of the day and the verdict; return the exit code."""
+    result = day.result
+    console.print(
+        f"{result['objects']:,} objects with {result['readings']:,} readings, read in memory and summed up in "
+        f"{result['seconds']:.2f} s: [bold]{result['objects_per_second']:,.0f} objects/s[/]"
+    )
+    readings = sum(row["readings"] for row in day.expected.values())
+    if day.wrong or result["readings"] != readings:
+        console.print(
+            f"[bold red]different from their files:[/] {len(day.wrong)} stations ({', '.join(day.wrong[:5])}); "
+            f"{result['readings']:,} of {readings:,} readings"
+        )
+        return 1
+    stations = f"{len(day.stored)} of {len(day.expected)} stations"
+    console.print(f"[bold green]{stations} are what their files add up to[/]; see {objects}")
     return 0
 
 

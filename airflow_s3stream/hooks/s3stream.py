@@ -11,23 +11,37 @@ from airflow.sdk import BaseHook
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
+from airflow_s3stream.config import Timeouts
+from airflow_s3stream.engine.boto3reader import BOTO3_CONNECTIONS
 from airflow_s3stream.engine.copy import copy
+from airflow_s3stream.engine.download import download
 from airflow_s3stream.engine.events import Event, Retried
 from airflow_s3stream.engine.httpsession import check_bundle
 from airflow_s3stream.engine.httpsource import HttpSource
+from airflow_s3stream.engine.listobjects import LISTERS, list_objects, split_prefix
+from airflow_s3stream.engine.named import entries_of, named_entries
+from airflow_s3stream.engine.readobjects import read_objects
 from airflow_s3stream.engine.reporting import describe
 from airflow_s3stream.engine.s3client import transfer_config
 from airflow_s3stream.engine.s3sink import S3Sink
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.engine.tls import SharedTlsAdapter
 from airflow_s3stream.exceptions import ConfigError
-from airflow_s3stream.plan.names import check_url, parse_s3_uri, redact_url, same_host
+from airflow_s3stream.plan.download import Wanted, read_download_options, read_read_options
+from airflow_s3stream.plan.names import check_url, parse_s3_prefix, parse_s3_uri, redact_url, same_host
 from airflow_s3stream.plan.options import read_copy_options
+from airflow_s3stream.plan.selection import read_selection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
     from mypy_boto3_s3 import S3Client
 
     from airflow_s3stream.config import CopyOptions, TransferResult
+    from airflow_s3stream.plan.download import DownloadResult
+    from airflow_s3stream.plan.objects import ObjectEntry
 
 
 class S3StreamHook(BaseHook):
@@ -82,8 +96,131 @@ class S3StreamHook(BaseHook):
         bucket, key = parse_s3_uri(s3_key, s3_bucket)
         settings = read_copy_options(**options)
         source = self._source(url, headers, settings)
-        sink = S3Sink(self._client(settings), bucket, key, options=settings.object)
+        sink = S3Sink(self._client(settings.connections, settings.timeouts), bucket, key, options=settings.object)
         return copy(source, sink, settings, listener=self._report, stop=self._stop)
+
+    def download_prefix(
+        self,
+        s3_prefix: str | None,
+        directory: str | Path,
+        s3_bucket: str | None = None,
+        *,
+        keys: Iterable[str] | None = None,
+        manifest: str | None = None,
+        retry_failed: str | None = None,
+        start_after: str = "",
+        last_key: str | None = None,
+        include: str | Sequence[str] = (),
+        exclude: str | Sequence[str] = (),
+        min_bytes: int | str | None = None,
+        max_bytes: int | str | None = None,
+        modified_after: datetime | str | None = None,
+        modified_before: datetime | str | None = None,
+        **options: Any,
+    ) -> DownloadResult:
+        """
+        Download many objects into a local directory, in parallel and in a fixed amount of memory.
+
+        What to fetch is all below the prefix, or the keys named by ``keys``, ``manifest`` or ``retry_failed``, of which
+        one may be given. A key's path is what follows the prefix's last ``/``.
+
+        :param s3_prefix: ``s3://bucket/prefix/``, or a prefix beside ``s3_bucket``; may be empty.
+        :param directory: made if it is missing.
+        :param keys: whole keys, or ``s3://bucket/key``.
+        :param manifest: a file that names keys, local or ``s3://``: text, CSV or JSON lines.
+        :param retry_failed: the results manifest of an earlier download; what failed there is fetched.
+        :param start_after: of the prefix, keys up to this one are left out.
+        :param last_key: of the prefix, keys after this one are left out.
+        :param include: globs of what is wanted (:mod:`airflow_s3stream.plan.selection`). Without ``/`` they match the
+            last step of a path (``*.csv``), else the path below the prefix (``2024/**/*.csv``).
+        :param exclude: globs of what is left out, whatever ``include`` says.
+        :param min_bytes: least size, :param max_bytes: greatest size of an object.
+        :param modified_after: objects last modified at or after this; a time without a zone is UTC.
+        :param modified_before: objects last modified before this.
+        :param options: fields of :class:`~airflow_s3stream.plan.download.DownloadOptions`, and ``connect_timeout``,
+            ``read_timeout``, ``stall_timeout``, ``deadline``, ``retry_attempts``, ``retry_budget``.
+        :returns: counts, and the place of the results manifest that names each object.
+        :raises S3StreamError: see :mod:`airflow_s3stream.exceptions`. ConfigError before any byte moves, but for a line
+            of a manifest, which is read as it is needed.
+        """
+        settings = read_download_options(**options)
+        bucket, prefix = parse_s3_prefix(s3_prefix, s3_bucket)
+        selection = read_selection(
+            include, exclude, min_bytes, max_bytes, modified_after=modified_after, modified_before=modified_before
+        )
+        client = self._client(BOTO3_CONNECTIONS, settings.timeouts)
+        entries = named_entries(client, bucket, keys=keys, manifest=manifest, retry_failed=retry_failed)
+        wanted = Wanted(
+            prefix=prefix,
+            entries=entries,
+            start_after=start_after or "",
+            last_key=last_key or None,
+            selection=selection,
+            retries=retry_failed or None,
+        )
+        return download(client, bucket, wanted, directory, settings, listener=self._report, stop=self._stop)
+
+    def read_objects(
+        self,
+        keys: Iterable[str | ObjectEntry],
+        s3_bucket: str | None = None,
+        *,
+        ordered: bool = True,
+        apply: Callable[[str, bytes], Any] | None = None,
+        **options: Any,
+    ) -> Iterator[tuple[str, Any]]:
+        """
+        Iterate over (key, body) of objects, fetched in parallel ahead of the caller, within ``max_memory``.
+
+        :param keys: keys of ``s3_bucket``, or ``s3://bucket/key``, all of one bucket; or what :meth:`list_objects`
+            gives, whose sizes and ETags are then checked.
+        :param ordered: in the order of ``keys``; else as they come.
+        :param apply: maps (key, body) to what is given instead of the body; called on other threads, several at once.
+        :param options: fields of :class:`~airflow_s3stream.plan.download.ReadOptions`, and ``connect_timeout``,
+            ``read_timeout``, ``stall_timeout``, ``deadline``, ``retry_attempts``, ``retry_budget``.
+        :raises S3StreamError: an object could not be read. With ``on_error="continue"`` it is given as (key, error).
+        """
+        settings = read_read_options(**options)
+        bucket, entries = entries_of(keys, s3_bucket)
+        if bucket is None:
+            return iter(())
+        client = self._client(BOTO3_CONNECTIONS, settings.timeouts)
+        return read_objects(client, bucket, entries, settings, ordered=ordered, apply=apply, stop=self._stop,
+                            listener=self._report)  # fmt: skip
+
+    def list_objects(
+        self,
+        s3_prefix: str | None,
+        s3_bucket: str | None = None,
+        *,
+        start_after: str = "",
+        last_key: str | None = None,
+        listers: int = LISTERS,
+    ) -> Iterator[ObjectEntry]:
+        """
+        Iterate over the objects below a prefix, listed by ``listers`` requests at once; in no order unless that is 1.
+
+        :param start_after: keys up to this one are left out.
+        :param last_key: keys after this one are left out.
+        """
+        bucket, prefix = parse_s3_prefix(s3_prefix, s3_bucket)
+        client = self._client(BOTO3_CONNECTIONS, Timeouts())
+        return list_objects(client, bucket, prefix, start_after=start_after, last_key=last_key, listers=listers,
+                            stop=self._stop)  # fmt: skip
+
+    def split_prefix(
+        self, s3_prefix: str | None, s3_bucket: str | None = None, *, pieces: int = 16
+    ) -> list[dict[str, str | None]]:
+        """
+        Split a prefix into about ``pieces`` ranges of keys of similar size, for mapped tasks to share.
+
+        :returns: JSON for ``expand_kwargs``: ``start_after`` and ``last_key``, which :meth:`download_prefix` takes.
+            Together they cover the prefix without gap or overlap.
+        """
+        bucket, prefix = parse_s3_prefix(s3_prefix, s3_bucket)
+        client = self._client(BOTO3_CONNECTIONS, Timeouts())
+        ranges = split_prefix(client, bucket, prefix, pieces=pieces, stop=self._stop)
+        return [{"start_after": piece.start_after, "last_key": piece.last} for piece in ranges]
 
     def stop(self, reason: str) -> None:
         """
@@ -126,10 +263,10 @@ class S3StreamHook(BaseHook):
             )
         return url, session
 
-    def _client(self, settings: CopyOptions) -> S3Client:
+    def _client(self, connections: int, timeouts: Timeouts) -> S3Client:
         aws = self._aws
         check_bundle(aws.verify)
-        config = transfer_config(aws.config, connections=settings.connections, timeouts=settings.timeouts)
+        config = transfer_config(aws.config, connections=connections, timeouts=timeouts)
         return aws.get_client_type(region_name=self.region_name, config=config)
 
     def _given_config(self) -> Config | None:

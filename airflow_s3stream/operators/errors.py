@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from airflow_s3stream.exceptions import (
     ConfigError,
+    KeyRefused,
     SinkDenied,
     SinkMissing,
+    SourceArchived,
     SourceDenied,
     SourceMissing,
     SourceRefused,
@@ -24,7 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # A SourceChanged is not here: the next try begins afresh with the new version, which is what the author wants.
-_HOPELESS = (ConfigError, SourceMissing, SourceDenied, SourceRefused, SinkDenied, SinkMissing)
+_HOPELESS = (
+    ConfigError,
+    SourceMissing,
+    SourceDenied,
+    SourceArchived,
+    SourceRefused,
+    SinkDenied,
+    SinkMissing,
+    KeyRefused,
+)
 
 
 @contextmanager

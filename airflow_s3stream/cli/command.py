@@ -1,0 +1,67 @@
+"""The command ``s3stream``. Works without Airflow's configuration; credentials come from boto3's default chain."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from airflow_s3stream import __version__
+from airflow_s3stream.cli import copying, downloading
+from airflow_s3stream.engine.stop import StopFlag
+from airflow_s3stream.exceptions import ConfigError, S3StreamError, Stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OK, FAILED, USAGE = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0 done, 1 the transfer failed, 2 bad usage, 128+N on signal N."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
+    stop = StopFlag()
+    signals = _stop_on_signals(stop)
+    try:
+        result, good = arguments.run(arguments, stop)
+    except ConfigError as error:
+        return _complain(error, USAGE)
+    except Stopped as error:
+        return _complain(error, 128 + signals[0] if signals else FAILED)
+    except S3StreamError as error:
+        return _complain(error, FAILED)
+    if arguments.json:
+        print(json.dumps(asdict(result)), flush=True)
+    return OK if good else FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="s3stream", description="Move bytes between URLs, S3 and local disk.")
+    parser.add_argument("--version", action="version", version=f"s3stream {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    copying.add_parser(commands)
+    downloading.add_parser(commands)
+    return parser
+
+
+def _stop_on_signals(stop: StopFlag) -> list[int]:
+    """Turn SIGINT and SIGTERM into a request to stop; return the list in which they are noted."""
+    received: list[int] = []
+
+    def handle(number: int, _frame: object) -> None:
+        received.append(number)
+        stop.request("Ctrl-C" if number == signal.SIGINT else "SIGTERM")
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
+    return received
+
+
+def _complain(error: S3StreamError, code: int) -> int:
+    print(f"s3stream: {error}", file=sys.stderr)
+    return code

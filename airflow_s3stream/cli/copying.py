@@ -1,0 +1,106 @@
+"""``s3stream copy``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_s3stream.cli.common import EPILOG, add_common, add_options, given_options, loading, new_client
+from airflow_s3stream.exceptions import ConfigError
+from airflow_s3stream.plan.names import check_url, parse_s3_uri
+from airflow_s3stream.plan.options import read_copy_options
+
+if TYPE_CHECKING:
+    import argparse
+
+    from airflow_s3stream.config import TransferResult
+    from airflow_s3stream.engine.stop import StopFlag
+
+_COPY_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--connections", {"metavar": "N", "help": "parts under way at once (default 16)"}),
+    ("--part-size", {"metavar": "SIZE", "help": "5MiB to 5GiB (default: chosen from the object's size)"}),
+    ("--max-memory", {"metavar": "SIZE", "help": "of part buffers, if the source has no ranges (default 64MiB)"}),
+    ("--if-exists", {"choices": ("overwrite", "skip", "skip_unchanged", "fail"), "help": "(default overwrite)"}),
+    ("--min-bytes", {"metavar": "SIZE", "help": "least size of the source"}),
+    ("--max-bytes", {"metavar": "SIZE", "help": "greatest size of the source"}),
+    ("--if-size-outside", {"choices": ("fail", "skip"), "help": "what to do outside those (default fail)"}),
+    ("--expected-size", {"metavar": "SIZE", "help": "exact size of the source"}),
+    ("--expected-checksum", {"metavar": "ALG:VALUE", "help": "md5, sha1, sha256, sha512, crc32, crc32c or crc64nvme; "
+                             "hex or base64"}),
+    ("--strict", {"action": "store_true", "help": "fail where only the stored object's size can be proved"}),
+    ("--content-type", {"metavar": "TYPE", "help": "of the object (default: what the source says)"}),
+    ("--storage-class", {"metavar": "CLASS"}),
+    ("--sse", {"dest": "server_side_encryption", "choices": ("AES256", "aws:kms", "aws:kms:dsse")}),
+    ("--kms-key-id", {"metavar": "KEY"}),
+    ("--max-bandwidth", {"metavar": "SIZE", "help": "bytes per second over all connections"}),
+    ("--connect-timeout", {"metavar": "SECONDS", "help": "(default 10)"}),
+    ("--read-timeout", {"metavar": "SECONDS", "help": "(default 60)"}),
+    ("--stall-timeout", {"metavar": "SECONDS", "help": "for one read to complete (default 60)"}),
+    ("--deadline", {"metavar": "SECONDS", "help": "for the whole transfer"}),
+    ("--retry-attempts", {"metavar": "N", "help": "of each request (default 8)"}),
+    ("--retry-budget", {"metavar": "N", "help": "retries of all requests together (default 100)"}),
+    ("--progress-interval", {"metavar": "SECONDS", "help": "between progress lines (default 10)"}),
+)  # fmt: skip
+_MAPPINGS = ("metadata", "tags")
+
+
+def add_parser(commands: Any) -> None:
+    """Add ``copy``."""
+    copy = commands.add_parser(
+        "copy",
+        help="copy a URL into S3",
+        description="Copy a URL into S3, streamed by parallel parts, in fixed memory, with no disk.",
+        epilog=EPILOG,
+    )
+    copy.set_defaults(run=_copy)
+    copy.add_argument("url", metavar="URL", help="http:// or https://")
+    copy.add_argument("destination", metavar="s3://BUCKET/KEY")
+    add_common(copy)
+    add_options(copy, _COPY_OPTIONS)
+    copy.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="sent to the URL's host; repeatable",
+    )
+    copy.add_argument("--metadata", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
+    copy.add_argument("--tag", dest="tags", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
+
+
+def _copy(arguments: argparse.Namespace, stop: StopFlag) -> tuple[TransferResult, bool]:
+    given = vars(arguments)
+    options = given_options(arguments, _COPY_OPTIONS)
+    options.update({name: _pairs(given[name], "=", f"--{name.rstrip('s')}") for name in _MAPPINGS})
+    settings = read_copy_options(**options)
+    headers = _pairs(arguments.header, ":", "--header")
+    url, (bucket, key) = check_url(arguments.url), parse_s3_uri(arguments.destination)
+
+    with loading():
+        from airflow_s3stream.engine.copy import copy
+        from airflow_s3stream.engine.httpsource import HttpSource
+        from airflow_s3stream.engine.s3sink import S3Sink
+        from airflow_s3stream.terminal import show
+
+        source = HttpSource(
+            url,
+            headers=headers,
+            verify=arguments.ca_bundle or True,
+            timeouts=settings.timeouts,
+            connections=settings.connections,
+        )
+        client = new_client(arguments, bucket, connections=settings.connections, timeouts=settings.timeouts)
+    sink = S3Sink(client, bucket, key, options=settings.object)
+    with show(quiet=arguments.quiet, to_stderr=arguments.json) as display:
+        # A bar moves more often than a log line needs to be written.
+        settings = display.adjust(settings, chosen="progress_interval" in given)
+        return copy(source, sink, settings, listener=display, stop=stop), True
+
+
+def _pairs(items: list[str], separator: str, option: str) -> dict[str, str]:
+    pairs = {}
+    for item in items:
+        name, found, value = item.partition(separator)
+        if not found or not name.strip():
+            raise ConfigError(f"{option} must look like NAME{separator}VALUE")  # not shown: it may be a secret
+        pairs[name.strip()] = value.strip()
+    return pairs
