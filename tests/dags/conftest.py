@@ -23,6 +23,10 @@ PATIENCE = 50.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+class Refused(Exception):
+    """Airflow did not begin the run, or the function that was called raised; says what it said."""
+
+
 @dataclass(frozen=True)
 class DagRun:
     """How a run ended."""
@@ -91,7 +95,10 @@ class Airflow:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(request).encode() + b"\n")
         self._process.stdin.flush()
-        return self._read()
+        answer = self._read()
+        if "error" in answer:
+            raise Refused(answer["error"])
+        return answer
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout

@@ -16,7 +16,8 @@ from rich.console import Console
 from demo import report
 from demo.origin import Origin
 from demo.processes import DemoFailed, run, running
-from demo.report import Copy
+from demo.readings import STATIONS, make_day, sum_up
+from demo.report import Copy, Day
 
 BODY = bytes(range(256)) * 4
 FILE = "a file.bin"
@@ -119,6 +120,55 @@ def test_any_difference_is_told_and_fails_the_demo(
     """One object of many, one end of two, or a size that is not the reported one."""
     assert report.show(Console(width=report.WIDTH), copies, Path("objects")) == code
     assert ("different from their sources" in capsys.readouterr().out) == bool(code)
+
+
+def station(mean: float = 2.0, **other: float) -> dict[str, float]:
+    return {"readings": 3, "mean": mean, "least": 1.0, "greatest": 3.0, **other}
+
+
+def made_day(stored: dict[str, dict[str, float]], *, readings: int = 6) -> Day:
+    result = {"objects": 6, "readings": readings, "seconds": 1.0, "objects_per_second": 6.0}
+    return Day(result, stored, {"a": station(), "b": station()})
+
+
+@pytest.mark.parametrize(
+    ("day", "wrong"),
+    [
+        (made_day({"a": station(), "b": station(2.0 + 1e-12)}), []),
+        (made_day({"a": station(), "b": station(2.00001)}), ["b"]),
+        (made_day({"a": station(), "b": station(readings=2)}), ["b"]),
+        (made_day({"a": station(least=1.1), "b": station(greatest=2.9)}), ["a", "b"]),
+        (made_day({"a": station()}), ["b"]),
+        (made_day({"a": station(), "b": station(), "c": station()}), ["c"]),
+        (made_day({"a": station(), "b": {"mean": 2.0}}), ["b"]),
+    ],
+)
+def test_any_station_that_differs_is_told_and_fails_the_demo(
+    day: Day, wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is missing, one too many, or one whose sums are not those of its readings."""
+    assert day.wrong == wrong
+    assert report.show_day(Console(width=report.WIDTH), day, Path("objects")) == bool(wrong)
+    assert ("different from their files" in capsys.readouterr().out) == bool(wrong)
+
+
+def test_a_task_that_reports_other_readings_than_there_are_fails_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    """Though every station's line is right, what the task says has to be as well."""
+    day = made_day({"a": station(), "b": station()}, readings=5)
+    assert report.show_day(Console(width=report.WIDTH), day, Path("objects")) == 1
+    assert "5 of 6 readings" in capsys.readouterr().out
+
+
+def test_a_day_is_made_of_the_same_bytes_every_time(tmp_path: Path) -> None:
+    """Thousands of objects, the marker after them, and every station in the sums."""
+    days = [tmp_path / name for name in ("one", "two")]
+    made = [make_day(day, "2024-01-01") for day in days]
+    found = [{path.relative_to(day): path.read_bytes() for path in day.rglob("*") if path.is_file()} for day in days]
+    assert found[0] == found[1]
+    assert made == [len(found[0]) - 1] * 2
+    assert made[0] > 4000
+    assert found[0][Path("readings/date=2024-01-01/_SUCCESS")] == b""
+    assert len(sum_up(days[0], "2024-01-01")) == STATIONS
 
 
 FAMILY = """

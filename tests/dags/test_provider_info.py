@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import inspect
 import json
+import pkgutil
 from pathlib import Path
 
 import jsonschema
+from airflow.sdk import BaseOperator
 
-from airflow_s3stream import __version__
+from airflow_s3stream import __version__, operators
 from airflow_s3stream.get_provider_info import get_provider_info
 
 DISTRIBUTION = "airflow-s3stream"
@@ -39,3 +42,14 @@ def test_every_module_it_names_exists() -> None:
     modules = [name for kind in ("operators", "hooks") for each in described[kind] for name in each["python-modules"]]
     assert modules
     assert [name for name in modules if importlib.util.find_spec(name) is None] == []
+
+
+def test_every_operator_is_named() -> None:
+    """A module that holds an operator is in the list, so that Airflow's own pages show it."""
+    found = set()
+    for name in (f"{operators.__name__}.{module.name}" for module in pkgutil.iter_modules(operators.__path__)):
+        classes = inspect.getmembers(importlib.import_module(name), inspect.isclass)
+        if any(issubclass(kind, BaseOperator) and kind.__module__ == name for _, kind in classes):
+            found.add(name)
+    assert found
+    assert found == {name for each in get_provider_info()["operators"] for name in each["python-modules"]}

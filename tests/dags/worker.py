@@ -39,18 +39,23 @@ def main() -> None:
     sync_bag_to_db(bag, "dags-folder", None)
     _answer({"dags": sorted(bag.dag_ids), "errors": bag.import_errors})
     for line in sys.stdin:
-        request = json.loads(line)
-        os.environ.update(request.pop("environment", {}))
-        # Parsed again for each run, since a run's conf stays in the params of its DAG.
-        dag = DagBag(str(DAGS)).dags[request.pop("dag_id")]
-        if "call" in request:
-            _answer({"returned": dag.get_task(request["call"]).python_callable(*request["arguments"])})
-            continue
-        for name in ("run_after", "logical_date"):
-            if request.get(name):
-                request[name] = datetime.fromisoformat(request[name])
-        run = dag.test(**request)
-        _answer(_outcome(dag.dag_id, run.run_id, str(run.state)))
+        try:
+            _answer(_do(json.loads(line)))
+        except Exception as error:  # noqa: BLE001  whatever it is, the test that asked is to see it
+            _answer({"error": f"{type(error).__name__}: {error}"})
+
+
+def _do(request: dict[str, Any]) -> dict[str, Any]:
+    os.environ.update(request.pop("environment", {}))
+    # Parsed again for each run, since a run's conf stays in the params of its DAG.
+    dag = DagBag(str(DAGS)).dags[request.pop("dag_id")]
+    if "call" in request:
+        return {"returned": dag.get_task(request["call"]).python_callable(*request["arguments"])}
+    for name in ("run_after", "logical_date"):
+        if request.get(name):
+            request[name] = datetime.fromisoformat(request[name])
+    run = dag.test(**request)
+    return _outcome(dag.dag_id, run.run_id, str(run.state))
 
 
 def _outcome(dag_id: str, run_id: str, state: str) -> dict[str, Any]:

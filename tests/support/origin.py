@@ -105,8 +105,12 @@ class Origin(Listener):
             with self._counting:
                 self._busy -= 1
 
+    def find(self, request: Request) -> Resource | Redirect | None:
+        """Return what the request is for; None answers 404."""
+        return self.resource if request.path == self.PATH else self.routes.get(request.path)
+
     def _answer(self, request: Request, exchange: Exchange) -> Reply:
-        target = self.resource if request.path == self.PATH else self.routes.get(request.path)
+        target = self.find(request)
         faults = [fault for fault in self.faults if self._strikes(fault, request)]
         exchange.faults = [fault.name for fault in faults]
         if target is None:

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from tests.support import wire
 from tests.support.listener import Listener
+from tests.support.objects import error_xml
 from tests.support.s3calls import Answer, Call, name_operation
 from tests.support.wire import Head
 
@@ -76,13 +77,6 @@ class S3Fault:
 
 
 _NONE = S3Fault("", "*")
-
-
-def error_xml(code: str, message: str = "as told") -> bytes:
-    return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message>'
-        "<RequestId>0</RequestId><HostId>0</HostId></Error>"
-    ).encode()
 
 
 def _xml_answer(status: int, body: bytes, headers: Iterable[tuple[str, str]] = ()) -> Answer:

@@ -22,7 +22,7 @@ LAYERS = (
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 LIBRARIES = {  # third-party packages a room may import; type stubs aside
-    "engine": {"awscrt", "boto3", "botocore", "requests", "urllib3"},
+    "engine": {"awscrt", "boto3", "botocore", "pycurl", "requests", "urllib3"},
     "hooks": {"airflow", "botocore", "requests"},
     "operators": {"airflow"},
     "terminal": {"rich"},

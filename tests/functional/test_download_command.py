@@ -1,0 +1,440 @@
+"""``s3stream download`` as a person, a script and a signal meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_s3stream.cli.command import main
+from airflow_s3stream.config import MiB
+from airflow_s3stream.plan.download import WHOLE
+from tests.support import faults, readlies
+from tests.support.downloads import expected, files, litter, rows, shards
+from tests.support.readstore import ReadStore
+from tests.support.tls import Authority
+
+COMMAND = (sys.executable, "-m", "airflow_s3stream.cli")
+
+
+@pytest.fixture
+def store() -> Iterator[ReadStore]:
+    with ReadStore() as store:
+        yield store
+
+
+@pytest.fixture
+def to(tmp_path: Path) -> Path:
+    return tmp_path / "to"
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Give pytest its own handlers back: the command takes them over."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    errors: str
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return dict(json.loads(self.out.splitlines()[-1]))
+
+
+class Run:
+    """Runs the command in this process, which takes a tenth of the time of another."""
+
+    def __init__(self, store: ReadStore, to: Path, captured: pytest.CaptureFixture[str]) -> None:
+        self._store, self._to, self._captured = store, to, captured
+
+    def __call__(self, *options: str, source: str = "s3://lake/p/", to: Path | None = None) -> Done:
+        where = ("--endpoint-url", self._store.endpoint_url, "--connections", "8")
+        self._captured.readouterr()
+        code = main(["download", source, str(to or self._to), *where, *options])
+        return Done(code, *self._captured.readouterr())
+
+
+@pytest.fixture
+def run(store: ReadStore, to: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(store, to, capsys)
+
+
+def in_a_process(store: ReadStore, to: Path, *options: str, before: tuple[str, ...] = (), **about: Any) -> Any:
+    command = [*before, *COMMAND, "download", "s3://lake/p/", str(to), "--endpoint-url", store.endpoint_url, *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, **about)
+
+
+class TestOutput:
+    def test_the_last_line_of_json_is_the_result(self, store: ReadStore, to: Path) -> None:
+        """And nothing else is on stdout; never the keys themselves."""
+        keys = store.fill(300)
+        done = in_a_process(store, to, "--json", "--connections", "16")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("\n") == 1
+        result = json.loads(done.stdout)
+        assert set(result) == {
+            "uri", "directory", "status", "objects", "bytes", "skipped", "failed", "listed", "seconds",
+            "objects_per_second", "bytes_per_second", "listing_seconds", "requests", "retries", "connections",
+            "verification", "boto3_objects", "shards", "manifest", "warnings",
+        }  # fmt: skip
+        assert (result["objects"], result["status"], result["uri"]) == (300, "downloaded", "s3://lake/p/")
+        assert len(done.stdout) < 2000
+        assert len(rows(result["manifest"])) == 300
+        assert files(to) == expected(store, keys)
+
+    def test_plain_lines_say_what_begins_what_moves_and_what_was_proved(self, store: ReadStore, to: Path) -> None:
+        """One line at the start, one per interval, one at the end."""
+        store.fill(400)
+        store.faults = [readlies.gets(readlies.slow(0.02))]
+        done = in_a_process(store, to, "--connections", "8", "--progress-interval", "0.3")
+        first, *middle, last = done.stdout.splitlines()
+        assert first.startswith(f"Downloading s3://lake/p/ to {to}")
+        assert middle
+        assert all(line.startswith("Fetched ") and "objects/s" in line for line in middle)
+        assert any("ETA" in line for line in middle), "the listing is done early, so an end can be foretold"
+        assert last.startswith("Downloaded 400 objects")
+        assert "400 by md5-etag" in last
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_quiet_says_nothing(self, store: ReadStore, run: Run) -> None:
+        store.fill(3)
+        done = run("--quiet")
+        assert (done.code, done.out, done.errors) == (0, "", "")
+
+    def test_a_terminal_gets_a_bar(self, store: ReadStore, to: Path) -> None:
+        """With the objects and the rate, and the result in a line at the end."""
+        store.fill(300)
+        store.faults = [readlies.gets(readlies.slow(0.02))]
+        main_end, terminal = pty.openpty()
+        process = subprocess.Popen(
+            [*COMMAND, "download", "s3://lake/p/", str(to), "--endpoint-url", store.endpoint_url,
+             "--connections", "8"],
+            stdout=terminal, stderr=subprocess.STDOUT, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+        )  # fmt: skip
+        os.close(terminal)
+        shown = bytearray()
+        try:
+            while piece := os.read(main_end, 4096):
+                shown += piece
+        except OSError:
+            pass  # how Linux says that the other side of a pseudo-terminal is closed
+        os.close(main_end)
+        assert process.wait(timeout=30) == 0
+        text = shown.decode()
+        assert "━" in text
+        assert "objects/s" in text
+        assert "Downloaded 300 objects" in text
+
+
+class TestWhat:
+    @pytest.fixture
+    def filled(self, store: ReadStore) -> ReadStore:
+        for name, size, when in (
+            ("a.csv", 10, 1.70e9), ("b.csv", 2000, 1.71e9), ("sub/c.csv", 30, 1.72e9), ("sub/deep/d.csv", 40, 1.73e9),
+            ("sub/e.json", 50, 1.74e9), ("_SUCCESS", 0, 1.75e9), ("big.bin", 3_000_000, 1.76e9),
+        ):  # fmt: skip
+            store.put(f"p/{name}", size, modified_at=when)
+        return store
+
+    @pytest.mark.parametrize(
+        ("options", "left"),
+        [
+            ((), {"a.csv", "b.csv", "sub/c.csv", "sub/deep/d.csv", "sub/e.json", "_SUCCESS", "big.bin"}),
+            (("--include", "*.csv"), {"a.csv", "b.csv", "sub/c.csv", "sub/deep/d.csv"}),
+            (("--include", "/*.csv"), {"a.csv", "b.csv"}),
+            (("--include", "**/*.csv"), {"a.csv", "b.csv", "sub/c.csv", "sub/deep/d.csv"}),
+            (("--include", "sub/*.csv", "--include", "*.bin"), {"sub/c.csv", "big.bin"}),
+            (("--exclude", "sub/**"), {"a.csv", "b.csv", "_SUCCESS", "big.bin"}),
+            (("--include", "**/*.csv", "--exclude", "sub/**"), {"a.csv", "b.csv"}),
+            (("--min-bytes", "40", "--max-bytes", "2KB"), {"b.csv", "sub/deep/d.csv", "sub/e.json"}),
+            (("--min-bytes", "1"), {"a.csv", "b.csv", "sub/c.csv", "sub/deep/d.csv", "sub/e.json", "big.bin"}),
+            (("--modified-after", "2024-11-01", "--modified-before", "2025-06-01T00:00:00Z"), {"sub/e.json"}),
+            (("--start-after", "p/big.bin", "--last-key", "p/sub/deep/d.csv"), {"sub/c.csv", "sub/deep/d.csv"}),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+    )
+    def test_only_what_was_asked_for_is_fetched(
+        self, filled: ReadStore, run: Run, to: Path, options: tuple[str, ...], left: set[str]
+    ) -> None:
+        done = run("--json", *options)
+        assert done.code == 0
+        assert set(files(to)) == left
+        assert set(filled.gets_per_key) == {f"p/{name}" for name in left}
+        assert done.result["listed"] == len(left)
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("keys.txt", "p/a.csv\ns3://lake/p/sub/c.csv\n"),
+            ("keys.csv", "bucket,key,size\nlake,p/a.csv,10\nlake,p/sub/c.csv,30\n"),
+            ("inventory.csv", '"lake","p/a.csv","10"\n"lake","p/sub%2Fc.csv","30"\n'),
+            ("keys.jsonl", '{"key": "p/a.csv"}\n{"key": "p/sub/c.csv", "size": 30}\n'),
+        ],
+    )
+    @pytest.mark.parametrize("place", ["file", "stdin", "s3"])
+    def test_a_file_names_the_keys(
+        self, filled: ReadStore, run: Run, to: Path, tmp_path: Path, name: str, text: str, place: str
+    ) -> None:
+        """As text, CSV or JSON lines; on disk, on stdin, in the bucket."""
+        path = tmp_path / name
+        path.write_text(text)
+        if place == "stdin":
+            if name == "inventory.csv":
+                pytest.skip("nothing tells a CSV without a header from text, but the file's name")
+            done = in_a_process(filled, to, "--quiet", "--keys-from", "-", input=text)
+            code = done.returncode
+        elif place == "s3":
+            filled.routes = {}
+            with _kept(filled, name, text.encode()):
+                code = run("--keys-from", f"s3://lake/{name}").code
+        else:
+            code = run("--keys-from", str(path)).code
+        assert code == 0
+        assert set(files(to)) == {"a.csv", "sub/c.csv"}
+        assert filled.listings == []
+
+    def test_only_what_failed_is_fetched_again(self, filled: ReadStore, run: Run, to: Path) -> None:
+        """Once what was in the way is gone; its manifest is as good for the next."""
+        filled.faults = [readlies.of(key, readlies.refuse(403, "AccessDenied")) for key in ("p/a.csv", "p/sub/c.csv")]
+        first = run("--json", "--on-error", "continue")
+        assert (first.code, first.result["failed"], first.result["status"]) == (1, 2, "incomplete")
+        assert "a.csv" not in files(to)
+        filled.faults = filled.faults[:1]
+        filled.exchanges.clear()
+        second = run("--json", "--on-error", "continue", "--retry-failed", first.result["manifest"])
+        assert (second.code, second.result["objects"], second.result["failed"]) == (1, 1, 1)
+        assert set(filled.gets_per_key) == {"p/a.csv", "p/sub/c.csv"}
+        filled.faults = []
+        third = run("--json", "--retry-failed", second.result["manifest"])
+        assert (third.code, third.result["objects"]) == (0, 1)
+        assert files(to) == expected(filled, filled.objects)
+        assert filled.listings == []
+
+    def test_a_file_of_which_nothing_failed_names_nothing(self, filled: ReadStore, run: Run, to: Path) -> None:
+        done = run("--json")
+        filled.exchanges.clear()
+        again = run("--json", "--retry-failed", done.result["manifest"])
+        assert (again.code, again.result["objects"], filled.gets) == (0, 0, [])
+        assert again.result["warnings"]
+
+    def test_flatten_and_shards(self, filled: ReadStore, run: Run, to: Path) -> None:
+        assert run("--layout", "flatten").code == 0
+        assert set(files(to)) == {key.rpartition("/")[2] for key in filled.objects}
+        assert run("--sink", "tar", "--shard-size", "1MiB", to=to / "tar").code == 0
+        found = {name: body for _, name, body in shards(to / "tar")}
+        assert found == expected(filled, filled.objects)
+
+    def test_stdin_that_waits_does_not_keep_a_stop_waiting(self, filled: ReadStore, to: Path) -> None:
+        """Keys come from another program, which takes its time; those that came are fetched meanwhile."""
+        process = subprocess.Popen(
+            [*COMMAND, "download", "s3://lake/p/", str(to), "--endpoint-url", filled.endpoint_url, "--keys-from", "-"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        with process:
+            assert process.stdin
+            process.stdin.write(b"p/a.csv\np/b.csv\n")
+            process.stdin.flush()
+            time.sleep(1.5)
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(2.5)
+                late = False
+            except subprocess.TimeoutExpired:
+                late = True
+                process.kill()
+            assert process.stderr
+            errors = process.stderr.read()
+        assert not late, "it went on waiting for stdin"
+        assert (process.returncode, b"Traceback" in errors) == (130, False)
+
+
+class _kept:
+    """Keeps a body in the store that is not made of the store's own bytes."""
+
+    def __init__(self, store: ReadStore, key: str, body: bytes) -> None:
+        self._store, self._key, self._body = store, key, body
+
+    def __enter__(self) -> None:
+        self._store.put(self._key, len(self._body))
+
+        def spoil(request: Any, reply: Any) -> None:
+            reply.say(200, self._body, ETag='"kept"')
+
+        self._store.faults = [readlies.of(self._key, faults.Fault("kept", spoil))]
+
+    def __exit__(self, *_: object) -> None:
+        self._store.faults = []
+
+
+class TestExitCodes:
+    def test_failures_that_are_passed_over_are_1_with_the_summary(self, store: ReadStore, run: Run, to: Path) -> None:
+        keys = store.fill(10)
+        store.faults = [readlies.of(keys[3], readlies.refuse(403, "AccessDenied"))]
+        done = run("--on-error", "continue")
+        assert done.code == 1
+        assert "9 objects" in done.out
+        assert "1 failed" in done.out
+        done = run("--quiet", to=to / "other")
+        assert (done.code, done.out) == (1, "")
+        assert keys[3] in done.errors
+        assert "AccessDenied" in done.errors
+        assert done.errors.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("source", "options", "code", "said"),
+        [
+            ("lake/p/", (), 2, "lake/p/"),
+            ("s3:///p/", (), 2, "bucket"),
+            ("s3://lake/p/", ("--max-memory", "much"), 2, "max_memory='much'"),
+            ("s3://lake/p/", ("--min-bytes", "-1"), 2, "min_bytes"),
+            ("s3://lake/p/", ("--modified-after", "yesterday"), 2, "modified_after='yesterday'"),
+            ("s3://lake/p/", ("--deadline", "soon"), 2, "deadline='soon'"),
+            ("s3://lake/p/", ("--shard-size", "1"), 2, "shard_size"),
+            ("s3://lake/p/", ("--keys-from", "/none/keys"), 2, "/none/keys"),
+            ("s3://lake/p/", ("--retry-failed", "/none/keys"), 2, "/none/keys"),
+            ("s3://lake/p/", ("--keys-from", "/dev/null", "--retry-failed", "/dev/null"), 2, "together"),
+            ("s3://lake/p/", ("--ca-bundle", "/none"), 2, "/none"),
+            ("s3://elsewhere/p/", (), 1, "NoSuchBucket"),
+            ("s3://lake/none/", ("--fail-if-empty",), 1, "none/"),
+        ],
+        ids=str,
+    )
+    def test_what_is_wrong_is_one_sentence(
+        self, store: ReadStore, run: Run, to: Path, source: str, options: tuple[str, ...], code: int, said: str
+    ) -> None:
+        """Without a traceback; bad usage before anything is asked or made."""
+        store.fill(3)
+        done = run(*options, "--quiet", source=source)
+        assert done.code == code
+        assert said in done.errors
+        assert done.errors.startswith("s3stream: ")
+        assert done.errors.count("\n") == 1
+        if code == 2:
+            assert store.exchanges == []
+            assert not to.exists()
+
+    def test_an_empty_prefix_is_done_with_a_warning(self, store: ReadStore, run: Run) -> None:
+        done = run("--json", source="s3://lake/none/")
+        assert done.code == 0
+        assert (done.result["objects"], len(done.result["warnings"])) == (0, 1)
+
+    def test_no_credentials_is_said_in_one_sentence(self, store: ReadStore, to: Path) -> None:
+        store.fill(3)
+        bare = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_ACCESS", "AWS_SECRET"))}
+        done = in_a_process(store, to, "--quiet", env=bare)
+        assert done.returncode == 1
+        assert "no usable AWS credentials" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_a_private_authority_is_named(self, to: Path, tls: Any, authority: Authority) -> None:
+        """--ca-bundle, for both readers; without it the certificate is refused."""
+        with ReadStore(tls=tls) as store:
+            keys = ["p/a", "p/x/./b/c"]
+            for key in keys:
+                store.put(key, 100)
+            trusted = in_a_process(store, to, "--quiet", "--ca-bundle", str(authority.bundle), "--on-error", "continue")
+            assert files(to) == {"a": store.body("p/a")}
+            assert (trusted.returncode, trusted.stderr) == (1, ""), "the other key cannot be a file"
+            refused = in_a_process(store, to.with_name("other"), "--quiet", "--retry-attempts", "2")
+        assert refused.returncode == 1
+        assert "certificate was refused" in refused.stderr
+
+
+class TestLocalTrouble:
+    """A disk that is full, read-only, or without room for another open file."""
+
+    def in_a_small_disk(self, store: ReadStore, to: Path, options: str, *more: str) -> tuple[int, str, str]:
+        to.mkdir()
+        script = (
+            f"mount -t tmpfs -o {options} tmpfs {to} && "
+            f"{' '.join(COMMAND)} download s3://lake/p/ {to} --quiet --endpoint-url {store.endpoint_url} "
+            f"{' '.join(more)}; "
+            f"code=$?; find {to} -name '*.tmp' -o -name '.s3stream-*.tmp'; exit $code"
+        )
+        done = subprocess.run(
+            ["unshare", "-rm", "bash", "-c", script], capture_output=True, text=True, timeout=50, check=False
+        )
+        if "unshare" in done.stderr or "mount:" in done.stderr:
+            pytest.skip(f"no namespaces here: {done.stderr.strip()}")
+        return done.returncode, done.stdout, done.stderr
+
+    @pytest.mark.parametrize(
+        ("options", "large"), [("size=6m", False), ("size=6m", True), ("size=40m,nr_inodes=60", False)]
+    )
+    def test_a_full_disk_ends_it_early_with_one_error(
+        self, store: ReadStore, to: Path, options: str, large: bool
+    ) -> None:
+        """No space or no inodes; although failures are to be passed over; temporary files are gone."""
+        if large:
+            store.put("p/large", 2 * WHOLE)
+        else:
+            store.fill(2000, 10_000)
+        code, left, errors = self.in_a_small_disk(store, to, options, "--on-error", "continue", "--connections", "8")
+        assert code == 1
+        assert left == ""
+        assert "space" in errors or "full" in errors or "inode" in errors
+        assert str(to) in errors
+        assert (errors.count("\n"), "Traceback" in errors) == (1, False)
+        assert len(store.gets) < 1500, "it went on fetching what it could not write"
+
+    def test_a_read_only_directory_is_said_to_be(self, store: ReadStore, to: Path) -> None:
+        """Before anything is fetched."""
+        store.fill(10)
+        code, left, errors = self.in_a_small_disk(store, to, "ro")
+        assert (code, left) == (1, "")
+        assert "read-only" in errors.lower()
+        assert (errors.count("\n"), store.gets) == (1, [])
+
+    def test_few_open_files_mean_fewer_connections(self, store: ReadStore, to: Path) -> None:
+        """And a warning, not a failure."""
+        keys = store.fill(300)
+        done = in_a_process(store, to, "--json", "--connections", "500", before=("prlimit", "--nofile=128:128"))
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        assert files(to) == expected(store, keys)
+        assert result["connections"] < 128
+        assert store.peak < 128
+        assert "open files" in " ".join(result["warnings"])
+
+
+def test_memory_is_bounded(store: ReadStore, to: Path) -> None:
+    """200 MB of objects of a MiB, and one of 64 MiB, with 8 MiB for bodies: peak memory of the whole process."""
+    one = store.put("p/one", MiB)
+    from dataclasses import replace
+
+    store.objects = {f"p/{number:03d}": replace(one, key=f"p/{number:03d}") for number in range(200)}
+    store.put("p/large", 64 * MiB)
+    script = (
+        "import resource, sys; from airflow_s3stream.cli.command import main; code = main(sys.argv[1:]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024); sys.exit(code)"
+    )
+    where = ["--endpoint-url", store.endpoint_url, "--quiet", "--connections", "32"]
+
+    def peak(prefix: str, *options: str) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", script, "download", prefix, str(to / str(len(options))), *where, *options],
+            capture_output=True, text=True, timeout=50, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout.split()[-1])
+
+    idle = peak("s3://lake/none/", "--max-memory", "1MiB")
+    assert peak("s3://lake/p/", "--max-memory", "8MiB", "--results", str(to / "r.jsonl")) - idle < (8 + 32) * MiB
+    assert litter(to) == []
