@@ -111,7 +111,7 @@ class Bench:
             usage = measure.run(self.peers[entry.peer].command(job), job.environ(), timeout=TIMEOUT)
             stored = server.stored(job.key)
         if usage.returncode:
-            return _last_line(usage)
+            return last_line(usage)
         if stored is None or stored.size != PROOF:
             return f"stored {stored.size if stored else 'nothing'} instead of {PROOF} bytes"
         return "" if stored.crc64nvme == expected else "stored other bytes than the source has"
@@ -152,7 +152,7 @@ class Bench:
             usage = measure.run(peer.command(job), job.environ(), timeout=TIMEOUT)
             served = server.cpu_seconds() - served
             busy = machine.busy_seconds() - busy
-        failed = _last_line(usage) if usage.returncode else _wrong_size(server, job)
+        failed = last_line(usage) if usage.returncode else _wrong_size(server, job)
         others = max(0.0, busy - usage.cpu - served) / usage.wall if server.own else 0.0
         return Run(
             entry=entry.name,
@@ -190,7 +190,7 @@ def _wrong_size(server: Endpoint, job: Job) -> str:
     return ""
 
 
-def _last_line(usage: measure.Usage) -> str:
+def last_line(usage: measure.Usage) -> str:
     lines = (usage.stderr.strip() or usage.stdout.strip()).splitlines()
     # A record goes into the repository; where things lie on this machine does not.
     line = _PATH.sub("", lines[-1])[:200] if lines else "no message"

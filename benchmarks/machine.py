@@ -19,6 +19,8 @@ _PACKAGES = (
     "apache-airflow-providers-http",
     "awscrt",
     "boto3",
+    "obstore",
+    "pycurl",
     "requests",
     "urllib3",
 )
