@@ -28,6 +28,8 @@ class Fault:
     when: Callable[[Request], bool] = _always
     most: int | None = None
     """How many requests of one origin are struck; None: all that ``when`` accepts."""
+    every: int = 1
+    """Strike each such-and-such of the requests that ``when`` accepts: 2 spares the first, the third and so on."""
 
     def where(self, when: Callable[[Request], bool]) -> Fault:
         """Strike only requests that ``when`` accepts, beside what narrowed it before."""
@@ -141,6 +143,14 @@ def wrong_start(by: int) -> Fault:
         reply.show(reply.start + by, min(reply.stop + by, reply.content.size))
 
     return _on_206(f"range starts {by} late", spoil)
+
+
+def later_start(by: int) -> Fault:
+    """Leave out the first bytes of a range, and say so."""
+    return _on_206(
+        f"range without its first {by}",
+        lambda request, reply: reply.show(min(reply.start + by, reply.stop - 1), reply.stop),
+    )
 
 
 def other_bytes(by: int) -> Fault:

@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -58,10 +58,13 @@ class Origin(Listener):
         self.routes = routes or {}
         self.exchanges: list[Exchange] = []
         self._counting = threading.Lock()
-        self._struck: Counter[int] = Counter()
+        self._met: Counter[int] = Counter()
         self._busy = 0
         self.peak_busy = 0
         """Most requests that were being answered at once."""
+        self.sent = 0
+        """Bytes of bodies handed to the kernel."""
+        self._due: list[tuple[int, Callable[[], object]]] = []
 
     def url_of(self, path: str, host: str = "127.0.0.1") -> str:
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}{path}"
@@ -79,6 +82,11 @@ class Origin(Listener):
     def statuses(self) -> list[int]:
         return [exchange.status for exchange in self.exchanges]
 
+    def when_sent(self, count: int, action: Callable[[], object]) -> None:
+        """Do something once, when ``count`` bytes of bodies have been sent from now on; on the thread that sends."""
+        with self._counting:
+            self._due.append((self.sent + count, action))
+
     def converse(self, sock: socket.socket, number: int) -> None:
         with sock.makefile("rb", 64 * 1024) as stream:
             while not self.stopping.is_set() and self._exchange(sock, stream, number):
@@ -92,7 +100,7 @@ class Origin(Listener):
         with self._counting:
             self._busy += 1
             self.peak_busy = max(self.peak_busy, self._busy)
-            request = Request(len(self.exchanges) + 1, method, target, head.headers, self._busy)
+            request = Request(len(self.exchanges) + 1, method, target, head.headers, self._busy, connection)
             exchange = Exchange(request, connection)
             self.exchanges.append(exchange)
         try:
@@ -129,15 +137,21 @@ class Origin(Listener):
             return False
         # Counted here and not in the fault, so that one fault may serve many tests.
         with self._counting:
-            self._struck[id(fault)] += 1
-            return fault.most is None or self._struck[id(fault)] <= fault.most
+            self._met[id(fault)] += 1
+            nth, left_over = divmod(self._met[id(fault)], fault.every)
+            return left_over == 0 and (fault.most is None or nth <= fault.most)
 
     def _send(self, sock: socket.socket, request: Request, reply: Reply, exchange: Exchange) -> bool:
         """Send the answer; True when the connection may carry another request."""
+        if (reply.wait and self.stopping.wait(reply.wait)) or not self._held(sock, reply, -1):
+            return False
         self._send_head(sock, reply)
         if request.method != "HEAD" and reply.status not in (204, 304):
             for piece in self._framed(reply, exchange):
+                if not self._held(sock, reply, exchange.sent):
+                    return False
                 sock.sendall(piece)
+                self._count(len(piece))
                 if reply.drip and self.stopping.wait(reply.drip[1]):
                     return False
         if reply.ending == "reset":
@@ -149,6 +163,21 @@ class Origin(Listener):
         else:
             return True
         return False
+
+    def _count(self, size: int) -> None:
+        with self._counting:
+            self.sent += size
+            due = [action for count, action in self._due if count <= self.sent]
+            self._due = [one for one in self._due if one[0] > self.sent]
+        for action in due:
+            action()
+
+    def _held(self, sock: socket.socket, reply: Reply, sent: int) -> bool:
+        """Wait where the answer is to be held; False if the client left or this server stops meanwhile."""
+        if reply.hold is None or sent < reply.hold[0]:
+            return True
+        (_, event), reply.hold = reply.hold, None
+        return wire.wait_for(event, sock, self.stopping)
 
     def _send_head(self, sock: socket.socket, reply: Reply) -> None:
         headers = list(reply.headers)

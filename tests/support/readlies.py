@@ -6,6 +6,8 @@ Each is a :class:`Fault`; :func:`of` aims it at one key, :func:`listings` at the
 from __future__ import annotations
 
 import gzip
+import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from tests.support import faults
 from tests.support.content import Content
 from tests.support.faults import Fault
 from tests.support.objects import StoredObject, error_xml
-from tests.support.readstore import is_get, is_listing, key_of
+from tests.support.readstore import is_attributes, is_get, is_listing, key_of
 from tests.support.resource import Reply, Request, Resource
 
 
@@ -31,6 +33,49 @@ def gets(fault: Fault) -> Fault:
 
 def listings(fault: Fault) -> Fault:
     return fault.where(is_listing)
+
+
+def attributes(fault: Fault) -> Fault:
+    """Let the fault strike only GetObjectAttributes."""
+    return fault.where(is_attributes)
+
+
+def starting(at: int, fault: Fault) -> Fault:
+    """
+    Strike only ranges that begin at this byte.
+
+    So is one connection chosen without saying which: whichever asks for that range.
+    """
+    return fault.where(lambda request: request.range is not None and request.range[0] == at)
+
+
+def inside(start: int, stop: int, fault: Fault) -> Fault:
+    """Strike only ranges that begin in these bytes."""
+    return fault.where(lambda request: request.range is not None and start <= request.range[0] < stop)
+
+
+def sticky(fault: Fault) -> Fault:
+    """Strike whatever else comes on a connection on which the fault has struck: the way is bad, not the request."""
+    struck: set[int] = set()
+    lock = threading.Lock()
+
+    def on_the_same(request: Request) -> bool:
+        with lock:
+            if fault.when(request):
+                struck.add(request.connection)
+            return request.connection in struck and is_get(request)
+
+    return replace(fault, when=on_the_same)
+
+
+def late(seconds: float) -> Fault:
+    """Wait before answering, but not after the server's end."""
+    return Fault(f"{seconds} s late", lambda request, reply: setattr(reply, "wait", seconds))
+
+
+def hold(after: int, event: threading.Event) -> Fault:
+    """Send so many bytes, with -1 not even the head, and the rest once the event is set."""
+    return Fault(f"held after {after}", lambda request, reply: setattr(reply, "hold", (after, event)))
 
 
 def refuse(status: int, code: str, **headers: str) -> Fault:
@@ -199,9 +244,21 @@ def other_version(*, etag_tells: bool) -> Fault:
     return Fault("overwritten" if etag_tells else "overwritten under the old ETag", version=version)
 
 
+def whole_other_version(*, etag_tells: bool, size: int) -> Fault:
+    """Answer 200 with the whole of another version, whatever Range and If-Match say."""
+
+    def version(resource: Resource) -> Resource:
+        assert isinstance(resource, StoredObject)
+        etag = "" if etag_tells else str(resource.etag)
+        return resource.rewritten(etag=etag, size=size, ranges=False, obeys_if_match=False)
+
+    return Fault(f"whole other version of {size}", version=version)
+
+
 def flipping_version() -> Fault:
     """Serve the old and the new version in turn, ignoring If-Match, each under its own ETag."""
-    return replace(other_version(etag_tells=True), name="ETag flips").where(lambda request: request.number % 2 == 0)
+    # Counted among the requests it is about: other keys are asked for in between, in any order.
+    return replace(other_version(etag_tells=True), name="ETag flips", every=2)
 
 
 def wrong_checksum() -> Fault:
@@ -221,7 +278,7 @@ def range_lies(at: int) -> dict[str, Fault]:
     """
     return {
         "ignores Range": faults.ignore_range(),
-        "right Content-Range, wrong bytes": faults.other_bytes(1000).where(_inside),
+        "right Content-Range, wrong bytes": faults.other_bytes(1000).where(beyond(1000)),
         "Content-Range starts elsewhere": faults.wrong_start(1000),
         "overwritten, If-Match ignored": flipping_version(),
         "bit flipped": faults.flip_bit(at),
@@ -229,8 +286,46 @@ def range_lies(at: int) -> dict[str, Fault]:
     }
 
 
-def _inside(request: Request) -> bool:
-    return request.range is not None and request.range[0] >= 1000
+def lies_about_ranges(at: int, size: int) -> dict[str, Fault]:
+    """
+    Return the six, and more, about an object of ``size`` bytes that is read in several ranges.
+
+    :param at: an offset inside a range that is asked for.
+    """
+    return {
+        **range_lies(at),
+        "Content-Range starts before": faults.wrong_start(-1000).where(beyond(1000)),
+        "Content-Range starts later": faults.later_start(1000),
+        "bit flipped in the last range": faults.flip_bit(size - 1),
+        "no Content-Range": faults.content_range(None),
+        "Content-Range of another size": faults.content_range("bytes {first}-{last}/99999999"),
+        "Content-Range malformed": faults.content_range("bytes {first}-"),
+        "longer than asked": faults.longer_range(1000),
+        "multipart/byteranges": faults.multipart_ranges(),
+        "overwritten under the old ETag": other_version(etag_tells=False).where(
+            lambda request: request.range is not None and request.range[0] > 0
+        ),
+        "shorter, and its length says so": shorter_body(1000),
+        "another object's bytes": other_object(),
+        "chunked and short": framed("chunked", 1000),
+        "cut without a length": framed("close", 1000),
+        "compressed": gzipped(),
+        "error in 200": error_in_200(),
+        "cut": faults.close_after(min(1_048_576, size // 10)),
+        "no ETag": no_etag(),
+    }
+
+
+WITHOUT_A_CHECKSUM_UNSEEN = frozenset({
+    "right Content-Range, wrong bytes", "bit flipped", "bit flipped in the last range", "another object's bytes",
+    "overwritten under the old ETag",
+})  # fmt: skip
+"""Of those, what nobody can notice of an object of which no checksum is known."""
+
+
+def beyond(start: int) -> Callable[[Request], bool]:
+    """Return what accepts requests for a range from this byte on, or a later one."""
+    return lambda request: request.range is not None and request.range[0] >= start
 
 
 def whole_lies(size: int) -> dict[str, Fault]:
@@ -263,3 +358,90 @@ def _cut_chunked(after: int) -> Callable[[Request, Reply], None]:
         reply.framing, reply.cut_after, reply.ending = "chunked", after, "fin"
 
     return spoil
+
+
+# GetObjectAttributes.
+
+
+def rewrite(name: str, change: Callable[[str], str]) -> Fault:
+    """Change the XML of GetObjectAttributes."""
+
+    def spoil(request: Request, reply: Reply) -> None:
+        if reply.text is not None and reply.status == 200:
+            reply.text = change(reply.text.decode()).encode()
+
+    return attributes(Fault(name, spoil))
+
+
+def _never_ending(text: str) -> str:
+    text = text.replace("<IsTruncated>false", "<IsTruncated>true")
+    return re.sub("<NextPartNumberMarker>[0-9]+<", "<NextPartNumberMarker>1<", text)
+
+
+def _other_sizes(text: str) -> str:
+    """Move a byte from one part to the next, so that the sum stays right."""
+    sizes = [int(size) for size in re.findall("<Size>([0-9]+)<", text)]
+    if len(sizes) > 1:
+        sizes[:2] = [sizes[0] - 1, sizes[1] + 1]
+    numbers = iter(sizes)
+    return re.sub("<Size>[0-9]+<", lambda _: f"<Size>{next(numbers)}<", text)
+
+
+def _bomb(text: str) -> str:
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 20}">' for n in range(1, 9))
+    head, _, tail = text.partition("\n")
+    return f'{head}<!DOCTYPE x [<!ENTITY e0 "ha">{entities}]>{tail.replace("<ObjectParts>", "<ObjectParts>&e8;")}'
+
+
+_NO_XML = random.Random(1).randbytes(1_000_000) * 40
+
+
+def attribute_lies() -> dict[str, Fault]:
+    """Return answers to GetObjectAttributes that must not be taken for the checksums of the parts."""
+    return {
+        "denied": attributes(refuse(403, "AccessDenied")),
+        "not implemented": attributes(refuse(501, "NotImplemented")),
+        "not allowed": attributes(refuse(405, "MethodNotAllowed")),
+        "not understood": attributes(refuse(400, "InvalidArgument")),
+        "out of order": attributes(refuse(500, "InternalError")),
+        "no parts, as moto": rewrite("no parts", lambda text: re.sub("<ObjectParts>.*</ObjectParts>", "", text)),
+        "the object itself, as rclone": attributes(
+            Fault("the object", lambda request, reply: reply.say(200, _NO_XML))
+        ),
+        "nothing": attributes(faults.status(200, b"")),
+        "not XML": attributes(faults.status(200, b"<html>captive portal<br></html>")),
+        "error in 200": attributes(error_in_200()),
+        "cut": attributes(faults.close_after(300)),
+        "bomb": rewrite("bomb", _bomb),
+        "never ending": rewrite("never ending", _never_ending),
+        "a part too few": rewrite("a part too few", lambda text: re.sub("<Part><Size>.*?</Part>", "", text, count=1)),
+        "a part twice": rewrite(
+            "a part twice", lambda text: re.sub("(<Part><Size>.*?</Part>)", r"\1\1", text, count=1)
+        ),
+        "sizes shifted": rewrite("sizes shifted", _other_sizes),
+        "sizes missing": rewrite("sizes missing", lambda text: re.sub("<Size>.*?</Size>", "", text)),
+        "sizes negative": rewrite("sizes negative", lambda text: text.replace("<Size>", "<Size>-")),
+        "sizes huge": rewrite("sizes huge", lambda text: text.replace("<Size>", "<Size>" + "9" * 5000)),
+        "numbers from 2": rewrite(
+            "numbers from 2",
+            lambda text: re.sub(
+                "<PartNumber>([0-9]+)<", lambda found: f"<PartNumber>{int(found[1]) + 1}<", text
+            ),
+        ),
+        "checksums missing": rewrite(
+            "checksums missing", lambda text: re.sub("(</PartNumber>)<Checksum.*?>.*?</Checksum.*?>", r"\1", text)
+        ),
+        "checksums not base64": rewrite(
+            "checksums not base64", lambda text: re.sub("(</PartNumber><Checksum.*?>).", r"\1?", text)
+        ),
+        "another checksum": rewrite(
+            "another checksum",
+            lambda text: re.sub(
+                "(</PartNumber><Checksum.*?>)(.)", lambda found: found[1] + ("B" if found[2] == "A" else "A"), text,
+                count=1,
+            ),
+        ),
+        "of another version": rewrite(
+            "of another version", lambda text: re.sub("<ETag>.", "<ETag>z", text)
+        ),
+    }  # fmt: skip
