@@ -26,7 +26,8 @@
     ├── LocalError                 the local file system failed: an I/O error, no place for another open file
     │   ├── LocalDenied            not permitted, or read-only
     │   ├── DiskFull               no space, no inodes or no quota left
-    │   └── DirectoryBusy      (r) another run is writing to the same directory
+    │   ├── DirectoryBusy      (r) another run is writing to the same directory
+    │   └── FileBusy           (r) another run is writing to the same file
     ├── KeyRefused                 a key that cannot become a file below the directory
     ├── IntegrityError             size or checksum differs from what was read or promised
     ├── LimitExceeded              S3's or the caller's limits cannot hold this transfer
@@ -195,6 +196,12 @@ class DiskFull(LocalError):
 
 class DirectoryBusy(LocalError):
     """Another run is writing to the same directory."""
+
+    retryable = True
+
+
+class FileBusy(LocalError):
+    """Another run is writing to the same file."""
 
     retryable = True
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from airflow_s3stream.config import KiB, MiB, RetryPolicy, Timeouts, format_size, parse_size
+from airflow_s3stream.config import KiB, MiB, RetryPolicy, Timeouts, format_size
 from airflow_s3stream.exceptions import ConfigError
-from airflow_s3stream.plan.values import flag, seconds, whole_number
+from airflow_s3stream.plan.values import read_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -156,32 +156,9 @@ def read_download_options(**given: Any) -> DownloadOptions:
     return DownloadOptions(**_read(given, DownloadOptions))
 
 
-_SIZES = ("max_memory", "max_bandwidth", "shard_size")
-_TIMEOUTS = {"connect_timeout": "connect", "read_timeout": "read", "stall_timeout": "stall", "deadline": "deadline"}
-
-
 def _read(given: dict[str, Any], kind: type[ReadOptions]) -> dict[str, Any]:
-    # An empty text is what a template leaves where a value was not given.
-    given = {name: value for name, value in given.items() if value is not None and value != ""}
-    known = {*kind.__dataclass_fields__, *_TIMEOUTS, "retry_attempts", "retry_budget"} - {"timeouts", "retry"}
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"{name} is not an option here; known are {', '.join(sorted(known))}")
-    read = dict(given)
-    timeouts = {field: seconds(read.pop(name), name) for name, field in _TIMEOUTS.items() if name in read}
-    retry = {name: whole_number(read.pop(f"retry_{name}"), f"retry_{name}") for name in ("attempts", "budget")
-             if f"retry_{name}" in read}  # fmt: skip
-    for name in _SIZES:
-        if name in read:
-            read[name] = parse_size(read[name], name)
-    if "connections" in read:
-        read["connections"] = whole_number(read["connections"], "connections")
-    for name in ("strict", "fail_if_empty"):
-        if name in read:
-            read[name] = flag(read[name], name)
-    if "progress_interval" in read:
-        read["progress_interval"] = seconds(read["progress_interval"], "progress_interval")
-    return {**read, "timeouts": Timeouts(**timeouts), "retry": RetryPolicy(**retry)}
+    sizes, flags = ("max_memory", "max_bandwidth", "shard_size"), ("strict", "fail_if_empty")
+    return read_values(given, kind.__dataclass_fields__, sizes=sizes, numbers=("connections",), flags=flags)
 
 
 def _one_of(name: str, value: object, kind: Any) -> None:

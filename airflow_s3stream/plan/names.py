@@ -85,7 +85,7 @@ def parse_s3_uri(key: object, bucket: str | None = None, limits: S3Limits = AWS_
     elif not bucket:
         raise ConfigError(f"s3_key={key!r} names no bucket; write s3://bucket/key or give s3_bucket")
     if not key:
-        raise ConfigError(f"s3_key for bucket {bucket!r} is empty; name the object to write: s3://{bucket}/key")
+        raise ConfigError(f"s3_key for bucket {bucket!r} is empty; name the object: s3://{bucket}/key")
     try:
         length = len(key.encode())
     except UnicodeEncodeError:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_s3stream.config import parse_size
+from airflow_s3stream.config import RetryPolicy, Timeouts, parse_size
 from airflow_s3stream.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_TIMEOUTS = {"connect_timeout": "connect", "read_timeout": "read", "stall_timeout": "stall", "deadline": "deadline"}
 
 
 def optional_size(value: int | str | None, name: str) -> int | None:
@@ -54,3 +59,40 @@ def texts(value: str) -> list[str]:
         if isinstance(found, list) and all(isinstance(item, str) for item in found):
             return found
     return [value]
+
+
+def read_values(
+    given: dict[str, Any],
+    fields: Iterable[str],
+    *,
+    sizes: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    flags: Sequence[str] = (),
+) -> dict[str, Any]:
+    """
+    Read options of which each may be text.
+
+    :param fields: those that are known, ``timeouts`` and ``retry`` among them, which users give as ``read_timeout``,
+        ``retry_attempts`` and the like.
+    :param sizes: fields that are sizes; ``numbers``: whole numbers; ``flags``: True or False.
+    :raises ConfigError: an unknown option, or a value of the wrong kind.
+    """
+    # An empty text is what a template leaves where a value was not given.
+    read = {name: value for name, value in given.items() if value is not None and value != ""}
+    known = {*fields, *_TIMEOUTS, "retry_attempts", "retry_budget"} - {"timeouts", "retry"}
+    for name in read:
+        if name not in known:
+            raise ConfigError(f"{name} is not an option here; known are {', '.join(sorted(known))}")
+    timeouts = {field: seconds(read.pop(name), name) for name, field in _TIMEOUTS.items() if name in read}
+    retry = {name: whole_number(read.pop(f"retry_{name}"), f"retry_{name}") for name in ("attempts", "budget")
+             if f"retry_{name}" in read}  # fmt: skip
+    for names, parse in (
+        (sizes, parse_size),
+        (numbers, whole_number),
+        (flags, flag),
+        (("progress_interval",), seconds),
+    ):
+        for name in names:
+            if name in read:
+                read[name] = parse(read[name], name)
+    return {**read, "timeouts": Timeouts(**timeouts), "retry": RetryPolicy(**retry)}
