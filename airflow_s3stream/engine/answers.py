@@ -50,6 +50,7 @@ _BY_CODE: dict[str, tuple[type[S3StreamError], bool]] = {
     ),
     **dict.fromkeys(("PreconditionFailed", "InvalidRange"), (SourceChanged, False)),
     "InvalidObjectState": (SourceArchived, False),
+    "NotImplemented": (SourceRefused, False),
     "BadDigest": (IntegrityError, True),
 }  # fmt: skip
 _HINTS = {
@@ -100,12 +101,14 @@ def explain(status: int, body: bytes, headers: dict[str, str]) -> tuple[S3Stream
         return source_error(status, code, after), code
     kind, again = known
     message = unescape(text[1].decode("utf-8", "replace")) if text else ""
-    said = " ".join(filter(None, (code if found else "", message)))
-    return kind(
-        f"the store answered {status} {said}".rstrip() + _HINTS.get(code, ""), retryable=again, retry_after=after
-    ), code
+    said = "".join(f" {word}" for word in (code if found else "", message) if word) or _UNSAID.get(status, "")
+    return kind(f"the store answered {status}{said}{_HINTS.get(code, '')}", retryable=again, retry_after=after), code
 
 
 # A HEAD has no body to explain it; some statuses say enough.
 _CODE_OF_STATUS = {301: "PermanentRedirect", 307: "TemporaryRedirect", 403: "AccessDenied", 404: "NoSuchKey",
                    412: "PreconditionFailed", 416: "InvalidRange", 503: "ServiceUnavailable"}  # fmt: skip
+_UNSAID = {
+    403: ": access is denied; or there is no such object, and its bucket may not be listed",
+    404: ": there is no such object, or no such bucket",
+}

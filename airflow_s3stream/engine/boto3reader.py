@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import closing
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from xml.sax.saxutils import escape
 from botocore.exceptions import ClientError, FlexibleChecksumError
 
 from airflow_s3stream.config import KiB
-from airflow_s3stream.engine.reader import ANSWER_LIMIT
+from airflow_s3stream.engine.reader import ANSWER_LIMIT, ATTRIBUTES
 from airflow_s3stream.engine.s3errors import translate
 from airflow_s3stream.exceptions import (
     IntegrityError,
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 BOTO3_CONNECTIONS = 16
 """GETs under way at once at most; a client for it needs a pool of as many."""
 _CHUNK = 256 * KiB
-_CANCELLED = object()
+_PAUSE = 0.02  # seconds between looks whether a paused GET may go on
+_RAW = ("ListObjectsV2", "GetObjectAttributes")  # of which what the store sent is kept as it is
+_CANCELLED, _PAUSED = object(), object()
 
 
 class Boto3Reader:
@@ -52,14 +55,16 @@ class Boto3Reader:
         self._asked: SimpleQueue[Get | None] = SimpleQueue()
         self._ended: SimpleQueue[Get | None] = SimpleQueue()
         self._threads = 0
-        self._under_way = 0
+        self._open: set[Get] = set()
+        self._closed = False
         self._local = threading.local()
-        client.meta.events.register("before-parse.s3.ListObjectsV2", self._keep_page)
+        for operation in _RAW:
+            client.meta.events.register(f"before-parse.s3.{operation}", self._keep_page)
 
     def submit(self, get: Get) -> None:
         """Begin a GET."""
-        self._under_way += 1
-        if self._threads < min(self._under_way, BOTO3_CONNECTIONS):
+        self._open.add(get)
+        if self._threads < min(len(self._open), BOTO3_CONNECTIONS):
             self._threads += 1
             threading.Thread(target=self._work, name=f"s3stream-boto3-{self._threads}", daemon=True).start()
         self._asked.put(get)
@@ -71,7 +76,7 @@ class Boto3Reader:
             got = self._ended.get(timeout=timeout) if timeout > 0 else self._ended.get_nowait()
             while True:
                 if got is not None:
-                    self._under_way -= 1
+                    self._open.discard(got)
                     if got.line is not _CANCELLED:
                         ended.append(got)
                 got = self._ended.get_nowait()
@@ -82,15 +87,31 @@ class Boto3Reader:
         """Forget a GET; its thread ends it in its own time."""
         get.line = _CANCELLED
 
+    def pause(self, get: Get) -> None:
+        """Read no more of it after the piece at hand."""
+        if get.line is None:
+            get.line = _PAUSED
+
+    def resume(self, get: Get) -> None:
+        """Read on."""
+        if get.line is _PAUSED:
+            get.line = None
+
     def wake(self) -> None:
         """Make ``poll`` return."""
         self._ended.put(None)
 
     def close(self) -> None:
-        """Let the threads end when their GETs do."""
+        """Let the threads end, after the piece of a body that each is waiting for. More than once does no harm."""
+        if self._closed:
+            return
+        self._closed = True
+        for get in self._open:
+            get.line = _CANCELLED
         for _ in range(self._threads):
             self._asked.put(None)
-        self._client.meta.events.unregister("before-parse.s3.ListObjectsV2", self._keep_page)
+        for operation in _RAW:
+            self._client.meta.events.unregister(f"before-parse.s3.{operation}", self._keep_page)
 
     def _work(self) -> None:
         while (get := self._asked.get()) is not None:
@@ -115,6 +136,9 @@ class Boto3Reader:
             get.error = _as_source(error)
 
     def _read(self, get: Get, key: str) -> None:
+        if get.query == ATTRIBUTES:
+            self._attributes(get, key)
+            return
         asked: dict[str, Any] = {"Bucket": self._bucket, "Key": key, "ChecksumMode": "ENABLED"}
         if get.etag:
             asked["IfMatch"] = f'"{get.etag}"'
@@ -131,13 +155,17 @@ class Boto3Reader:
     def _take_body(self, get: Get, body: Any) -> None:
         if get.begin is not None:
             get.error = get.begin(get)
-        write, size = get.write or get.body.append, 0
+        size = 0
         while get.error is None and (chunk := body.read(_CHUNK)) and get.line is not _CANCELLED:
             size += len(chunk)
             if size > max(get.limit, ANSWER_LIMIT):
                 get.error = SourceMisbehaved("the store sent more bytes than were asked for")
-            else:
-                write(chunk)
+            elif get.write is None:
+                get.body.append(chunk)
+            elif get.write([chunk]):
+                return
+            while get.line is _PAUSED:
+                time.sleep(_PAUSE)
 
     def _list(self, get: Get) -> None:
         names = {"prefix": "Prefix", "start-after": "StartAfter", "max-keys": "MaxKeys", "delimiter": "Delimiter",
@@ -148,6 +176,15 @@ class Boto3Reader:
             if name in names
         }
         answer = self._client.list_objects_v2(Bucket=self._bucket, **asked)
+        _take_head(get, answer)
+        get.body = [self._local.page]
+
+    def _attributes(self, get: Get, key: str) -> None:
+        names = {"x-amz-max-parts": "MaxParts", "x-amz-part-number-marker": "PartNumberMarker"}
+        fields = dict(line.split(": ") for line in get.fields)
+        asked: Any = {names[name]: int(value) for name, value in fields.items() if name in names}
+        wanted: Any = [fields["x-amz-object-attributes"]]
+        answer = self._client.get_object_attributes(Bucket=self._bucket, Key=key, ObjectAttributes=wanted, **asked)
         _take_head(get, answer)
         get.body = [self._local.page]
 

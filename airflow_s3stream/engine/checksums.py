@@ -31,7 +31,7 @@ def crc64nvme(piece: memoryview | bytes | bytearray, previous: int = 0) -> int:
     return _COMPUTE["crc64nvme"](piece, previous)
 
 
-def continued(algorithm: Algorithm, piece: bytes, previous: int) -> int:
+def continued(algorithm: Algorithm, piece: bytes | memoryview, previous: int) -> int:
     """Continue a CRC of the ``COMBINABLE`` kind over ``piece``."""
     return _COMPUTE[algorithm](piece, previous)
 

@@ -7,7 +7,6 @@ to sign with ``CURLOPT_PATH_AS_IS``.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import select
@@ -19,19 +18,14 @@ from urllib.parse import quote, urlsplit
 
 import pycurl
 
-from airflow_s3stream import __version__
-from airflow_s3stream.config import KiB
-from airflow_s3stream.engine.curlerrors import translate
-from airflow_s3stream.engine.reader import ANSWER_LIMIT, Get, status_of
-from airflow_s3stream.exceptions import LocalError, S3StreamError
+from airflow_s3stream.engine.curlline import Line
 
 if TYPE_CHECKING:
     from airflow_s3stream.config import Timeouts
-    from airflow_s3stream.engine.address import Address, Secrets
+    from airflow_s3stream.engine.address import Address
+    from airflow_s3stream.engine.reader import Get
 
-_PLAIN_BUFFER, _RANGE_BUFFER = 16 * KiB, 512 * KiB
-_LEAST_SPEED = KiB  # bytes per second; below it for stall_timeout, a GET has stalled
-_DNS_SHUFFLE_ADDRESSES = 275  # CURLOPT_..., which pycurl has no name for
+_AT_ONCE = 8  # connections that are served between two looks at everything else, where each may bring megabytes
 _IN, _OUT = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR, select.EPOLLOUT
 _PLAIN = re.compile(r"[A-Za-z0-9\-_.~/]*", re.ASCII)
 _UNRESERVED = "-_.~/"  # with letters and digits what SigV4 leaves as it is in a path
@@ -67,9 +61,11 @@ class CurlReader:
         self._multi.setopt(pycurl.M_MAXCONNECTS, connections + 16)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_alarm)
-        self._lines: list[_Line] = []  # all of them: a connection may outlive its handle's work, but not the handle
-        self._idle: list[_Line] = []
-        self._busy: dict[Any, _Line] = {}  # by easy handle
+        self._lines: list[Line] = []  # all of them: a connection may outlive its handle's work, but not the handle
+        self._idle: list[Line] = []
+        self._busy: dict[Any, Line] = {}  # by easy handle
+        self._flowing: set[Line] = set()  # whose bodies are handed over as they arrive
+        self._cut: list[Get] = []  # ended from here, not by libcurl
 
     def move(self, address: Address) -> None:
         """Send what is submitted from now on to another address."""
@@ -84,11 +80,15 @@ class CurlReader:
             if line.address is self._address:
                 break
         else:
-            line = _Line(self._address, self._timeouts)
+            line = Line(self._address, self._timeouts)
             self._lines.append(line)
         url = self._list_url + get.query if get.key is None else self._url + _quoted(get.key)
+        if get.key is not None and get.query:
+            url += f"?{get.query}"
         line.load(get, url, self._address.credentials.look())
         self._busy[line.easy] = line
+        if get.write is not None:
+            self._flowing.add(line)
         self._multi.add_handle(line.easy)
 
     def poll(self, timeout: float) -> list[Get]:
@@ -96,24 +96,39 @@ class CurlReader:
         now = time.monotonic()
         wait = timeout if self._alarm is None else min(timeout, self._alarm - now)
         action = self._multi.socket_action
-        for fd, mask in self._epoll.poll(max(wait, 0.0)):
+        for fd, mask in self._epoll.poll(max(wait, 0.0), _AT_ONCE if self._flowing else -1):
             if fd == self._wake:
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._wake)
             elif fd in self._watched:
                 action(fd, (pycurl.CSELECT_IN if mask & _IN else 0) | (pycurl.CSELECT_OUT if mask & _OUT else 0))
+                if self._flowing:  # at once: one action may have read megabytes
+                    self._hand_over()
         if self._alarm is not None and time.monotonic() >= self._alarm:
             self._alarm = None
             action(pycurl.SOCKET_TIMEOUT, 0)
+            if self._flowing:
+                self._hand_over()
         return self._reap()
 
     def cancel(self, get: Get) -> None:
         """Drop a GET and the connection it used."""
-        line: _Line | None = get.line
+        line: Line | None = get.line
         if line is not None and self._busy.pop(line.easy, None) is not None:
-            self._multi.remove_handle(line.easy)
-            line.unload()
-            self._idle.append(line)
+            self._retire(line)
+
+    def pause(self, get: Get) -> None:
+        """Take no more of its body for now."""
+        self._pause(get, pycurl.PAUSE_RECV)
+
+    def resume(self, get: Get) -> None:
+        """Go on with it."""
+        self._pause(get, pycurl.PAUSE_CONT)
+
+    def _pause(self, get: Get, what: int) -> None:
+        if get.line is not None:
+            with suppress(pycurl.error):  # it has no connection yet, or none any more
+                get.line.easy.pause(what)
 
     def wake(self) -> None:
         """Make ``poll`` return."""
@@ -130,6 +145,7 @@ class CurlReader:
             line.unload()
         self._idle.clear()
         self._busy.clear()
+        self._flowing.clear()
         self._multi.close()  # closes the connections, which call back to the handles that made them
         for line in self._lines:
             line.easy.close()
@@ -139,8 +155,21 @@ class CurlReader:
             os.close(wake)
         self._epoll.close()
 
+    def _hand_over(self) -> None:
+        for line in [line for line in self._flowing if line.waiting]:
+            if not line.hand_over():
+                self._cut.append(line.cut())
+                del self._busy[line.easy]
+                self._retire(line)
+
+    def _retire(self, line: Line) -> None:
+        self._multi.remove_handle(line.easy)
+        self._flowing.discard(line)
+        line.unload()
+        self._idle.append(line)
+
     def _reap(self) -> list[Get]:
-        ended: list[Get] = []
+        ended, self._cut = self._cut, []
         while True:
             left, good, bad = self._multi.info_read()
             ended += [self._finish(easy, 0, "") for easy in good]
@@ -151,6 +180,7 @@ class CurlReader:
     def _finish(self, easy: Any, code: int, text: str) -> Get:
         line = self._busy.pop(easy)
         self._multi.remove_handle(easy)
+        self._flowing.discard(line)
         get = line.finish(code, text)
         self._idle.append(line)
         return get
@@ -170,142 +200,3 @@ class CurlReader:
 
     def _set_alarm(self, milliseconds: int) -> None:
         self._alarm = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
-
-
-class _Line:
-    """One easy handle, set up once and used for one GET after another."""
-
-    __slots__ = ("_begun", "_body", "_head", "_kind", "_limit", "_plain", "_span", "address", "easy", "get")
-
-    def __init__(self, address: Address, timeouts: Timeouts) -> None:
-        self.address = address
-        self.get: Any = None  # the Get it works on; None while idle
-        self._body: list[bytes] = []
-        self._head: list[bytes] = []
-        self._begun = False
-        self._kind: tuple[object, ...] = ()
-        self._limit = 0
-        self._span: tuple[int, int] | None = None
-        self._plain: bool | None = None  # neither way yet
-        self.easy = pycurl.Curl()
-        _set_up(self.easy, address, timeouts)
-        # A bound method of a list is called without running any Python code.
-        self.easy.setopt(pycurl.HEADERFUNCTION, self._head.append)
-
-    def load(self, get: Get, url: str, secrets: Secrets) -> None:
-        """Point the handle at a GET, changing only what differs from the one before."""
-        easy = self.easy
-        self.get = get
-        get.line = self
-        easy.setopt(pycurl.URL, url)
-        kind = (get.key is None, get.etag, get.head, secrets)
-        if kind != self._kind:
-            self._shape(get, secrets)
-            self._kind = kind
-        limit = 0 if get.head else max(get.limit, ANSWER_LIMIT)  # 0: none; a HEAD tells a length and has no body
-        if limit != self._limit:
-            easy.setopt(pycurl.MAXFILESIZE_LARGE, limit)
-            self._limit = limit
-        if get.span != self._span:
-            if get.span is None:
-                easy.unsetopt(pycurl.RANGE)
-            else:
-                easy.setopt(pycurl.RANGE, f"{get.span[0]}-{get.span[1] - 1}")
-            self._span = get.span
-        plain = get.write is None
-        if plain != self._plain:
-            easy.setopt(pycurl.WRITEFUNCTION, self._body.append if plain else self._write)
-            easy.setopt(pycurl.BUFFERSIZE, _PLAIN_BUFFER if plain else _RANGE_BUFFER)
-            self._plain = plain
-
-    def finish(self, code: int, text: str) -> Get:
-        """Give the GET its answer."""
-        get, easy = self.get, self.easy
-        get.status = easy.getinfo(pycurl.RESPONSE_CODE)
-        get.head_lines = self._head.copy()
-        if code and get.error is None and not (code == pycurl.E_FILESIZE_EXCEEDED and get.status not in (200, 206)):
-            connected = bool(easy.getinfo(pycurl.PRETRANSFER_TIME))
-            get.error = translate(code, text, connected=connected)
-        if not self._begun and (get.write is None or get.status not in (200, 206)):
-            get.body = self._body.copy()
-        self.unload()
-        finished: Get = get
-        return finished
-
-    def unload(self) -> None:
-        """Make ready for the next."""
-        if self.get is not None:
-            self.get.line = None
-            self.get = None
-        self._body.clear()
-        self._head.clear()
-        self._begun = False
-
-    def _shape(self, get: Get, secrets: Secrets) -> None:
-        # Signed by libcurl with the rest. Not for the list: AWS refuses x-amz headers that an operation does not know.
-        fields = [] if get.key is None else ["x-amz-checksum-mode: ENABLED"]
-        if secrets.token:
-            fields.append(f"x-amz-security-token: {secrets.token}")
-        if get.etag:
-            fields.append(f'If-Match: "{get.etag}"')
-        self.easy.setopt(pycurl.HTTPHEADER, fields)
-        self.easy.setopt(pycurl.NOBODY, int(get.head))
-        if not get.head:
-            self.easy.setopt(pycurl.HTTPGET, 1)
-        if secrets.access_key:
-            self.easy.setopt(pycurl.USERNAME, secrets.access_key)
-            self.easy.setopt(pycurl.PASSWORD, secrets.secret_key)
-
-    def _write(self, chunk: bytes) -> int | None:
-        """Pass on a piece of a body; anything but None makes libcurl end the transfer."""
-        get = self.get
-        try:
-            if not self._begun:
-                get.status = status_of(self._head)  # getinfo is not allowed here
-                if get.status not in (200, 206):
-                    self._body.append(chunk)
-                    return None
-                get.head_lines = self._head.copy()
-                get.error = get.begin(get)
-                if get.error is not None:
-                    return 0
-                self._begun = True
-            get.write(chunk)
-        except Exception as error:  # noqa: BLE001 - libcurl is in between; the one who asked gets it
-            get.error = _as_own(error)
-            return 0
-        return None
-
-
-def _as_own(error: Exception) -> S3StreamError:
-    return error if isinstance(error, S3StreamError) else LocalError(f"the body could not be written: {error}")
-
-
-def _set_up(easy: Any, address: Address, timeouts: Timeouts) -> None:
-    transport = address.transport
-    options: dict[int, Any] = {
-        pycurl.NOSIGNAL: 1,
-        pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
-        pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
-        pycurl.USERAGENT: f"airflow-s3stream/{__version__}",
-        pycurl.CONNECTTIMEOUT_MS: math.ceil(timeouts.connect * 1000),
-        pycurl.LOW_SPEED_LIMIT: _LEAST_SPEED,
-        pycurl.LOW_SPEED_TIME: math.ceil(min(timeouts.read, timeouts.stall)),
-        pycurl.TCP_KEEPALIVE: 1,
-        # The name of a store has many addresses; the connections should not all go to the first.
-        _DNS_SHUFFLE_ADDRESSES: 1,
-        pycurl.PROXY: transport.proxy,
-        pycurl.SSL_VERIFYPEER: int(bool(transport.verify)),
-        pycurl.SSL_VERIFYHOST: 2 if transport.verify else 0,
-    }
-    if isinstance(transport.verify, str):
-        options[pycurl.CAPATH if os.path.isdir(transport.verify) else pycurl.CAINFO] = transport.verify
-    if transport.certificate:
-        certificate, key = transport.certificate
-        options[pycurl.SSLCERT] = certificate
-        if key:
-            options[pycurl.SSLKEY] = key
-    if address.region:
-        options[pycurl.AWS_SIGV4] = f"aws:amz:{address.region}:{address.service}"
-    for option, value in options.items():
-        easy.setopt(option, value)

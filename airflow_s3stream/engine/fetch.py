@@ -6,7 +6,7 @@ from collections import deque
 from contextlib import suppress
 from itertools import count
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_s3stream.config import KiB
 from airflow_s3stream.engine.admission import Admission
@@ -65,7 +65,7 @@ class Fetch:
         finishers: int = 2,
         memory: MemoryBudget = MEMORY,
     ) -> None:
-        self.options: ReadOptions = run.options
+        self.options = cast("ReadOptions", run.options)
         self.uri = run.uri
         self.destination = destination
         self.finishers = Finishers(finishers, self._notify)

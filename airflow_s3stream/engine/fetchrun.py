@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from airflow_s3stream.plan.download import ReadOptions
+    from airflow_s3stream.plan.getting import GetOptions
 
 _TOLD_RETRIES = 5  # lines about retries per interval; the rest is only counted
 
@@ -55,7 +56,7 @@ class FetchRun:
         client: S3Client,
         bucket: str,
         uri: str,
-        options: ReadOptions,
+        options: ReadOptions | GetOptions,
         *,
         stop: StopFlag | None = None,
         listener: Listener | None = None,
@@ -78,13 +79,14 @@ class FetchRun:
         self.began = chances.clock()
         self.listing_seconds = 0.0
         self.loop: Loop
+        self._loops: list[Loop] = []
         self._chances = chances
         self._listener = listener
         self._last = (self.began, 0, 0)
-        self._retries_told = 0
+        self._retries_told, self._retries_since = 0, self.began
 
     def drive(self, supply: Supply) -> None:
-        """Run the network loop until the supply is spent."""
+        """Run a network loop until the supply is spent."""
         self.loop = Loop(
             self.readers,
             supply,
@@ -94,7 +96,18 @@ class FetchRun:
             max_bandwidth=self.options.max_bandwidth,
             draw=self._chances.draw,
         )
+        self._loops.append(self.loop)
         self.loop.run()
+
+    @property
+    def requests(self) -> int:
+        """Sent so far."""
+        return sum(loop.requests for loop in self._loops)
+
+    @property
+    def retries(self) -> int:
+        """Made so far."""
+        return sum(loop.budget.spent for loop in self._loops)
 
     @property
     def seconds(self) -> float:
@@ -107,10 +120,8 @@ class FetchRun:
 
     def tell(self, event: Event) -> None:
         """Pass on an event; of retries only some, for there may be thousands."""
-        if isinstance(event, Retried):
-            self._retries_told += 1
-            if self._retries_told > _TOLD_RETRIES:
-                return
+        if isinstance(event, Retried) and not self._worth_telling():
+            return
         if self._listener:
             self._listener(event)
 
@@ -120,7 +131,7 @@ class FetchRun:
         if now - then < self.options.progress_interval:
             return
         tally, elapsed = self.tally, now - then
-        self._last, self._retries_told = (now, tally.objects, tally.bytes), 0
+        self._last = (now, tally.objects, tally.bytes)
         rate = (tally.objects - objects) / elapsed
         left = tally.listed - tally.objects - tally.skipped - tally.failed
         self.tell(
@@ -138,6 +149,13 @@ class FetchRun:
                 connections=self.width.allowed,
             )
         )
+
+    def _worth_telling(self) -> bool:
+        now = self.clock()
+        if now - self._retries_since >= self.options.progress_interval:
+            self._retries_told, self._retries_since = 0, now
+        self._retries_told += 1
+        return self._retries_told <= _TOLD_RETRIES
 
     def _afford(self, connections: int) -> int:
         most = affordable(connections)

@@ -1,4 +1,4 @@
-"""A large object: its head, its ranges, and the proof of the whole."""
+"""A large object among others: its head, its ranges, and the proof of the whole."""
 
 from __future__ import annotations
 
@@ -10,19 +10,11 @@ from airflow_s3stream.config import MiB
 from airflow_s3stream.engine.checksums import combine, continued
 from airflow_s3stream.engine.loop import Job
 from airflow_s3stream.engine.proof import check_strict, dated, etag_is_md5, etag_of, full_checksum
+from airflow_s3stream.engine.ranges import RangeJob
 from airflow_s3stream.engine.reader import Get
-from airflow_s3stream.exceptions import (
-    IntegrityError,
-    LocalError,
-    S3StreamError,
-    SourceChanged,
-    SourceMisbehaved,
-    SourceTruncated,
-    Stopped,
-)
+from airflow_s3stream.exceptions import IntegrityError, LocalError, S3StreamError, SourceMisbehaved, Stopped
 from airflow_s3stream.plan.digests import COMBINABLE
 from airflow_s3stream.plan.download import WHOLE
-from airflow_s3stream.plan.ranges import ContentRange
 
 if TYPE_CHECKING:
     from airflow_s3stream.engine.destination import LargeBody
@@ -84,18 +76,45 @@ class LargeObject:
             return None
         start, self._next = self._next, min(self._next + WHOLE, self.size)
         self.under_way += 1
-        return RangeJob(self, start, self._next)
+        job = RangeJob(self, start, self._next)
+        job.again()
+        return job
 
     @property
     def exhausted(self) -> bool:
         """Whether every range has been asked for."""
         return self._ended or (self.body is not None and self._next >= self.size)
 
-    def arrived(self, start: int, checksum: int, length: int) -> None:
+    @property
+    def key(self) -> str:
+        """Of the object."""
+        return self.entry.key
+
+    def asked(self, job: RangeJob) -> None:
+        """Do nothing."""
+
+    def begun(self, job: RangeJob) -> None:
+        """Do nothing."""
+
+    def take(self, job: RangeJob, pieces: list[bytes]) -> None:
+        """Put bytes in their place. The network thread, or a thread of boto3's."""
+        with self.guard:
+            if self.body is None:
+                raise Stopped("the object was given up")
+            self.body.pwrite(b"".join(pieces), job.position)
+        if self.algorithm:
+            for piece in pieces:
+                job.checksum = continued(self.algorithm, piece, job.checksum)
+
+    def lost(self, job: RangeJob, error: S3StreamError, *, general: bool) -> None:
+        """Give the object up."""
+        self.abandon(error, general=general)
+
+    def arrived(self, job: RangeJob) -> None:
         """Take note of a finished range."""
         self.under_way -= 1
         self.fetch.budget_refund()
-        self._done[start] = (checksum, length)
+        self._done[job.start] = (job.checksum, job.stop - job.start)
         if not self._ended and not self.under_way and self._next >= self.size:
             self.fetch.finishers.add(self)
 
@@ -190,76 +209,3 @@ class HeadJob(Job):
 
     def given_up(self, error: S3StreamError, *, general: bool) -> None:
         self._large.abandon(error, general=general)
-
-
-class RangeJob(Job):
-    """A range of a large object, continued where it broke."""
-
-    __slots__ = ("_asked_from", "_checksum", "_large", "_position", "_start", "_stop")
-
-    def __init__(self, large: LargeObject, start: int, stop: int) -> None:
-        super().__init__()
-        self._large = large
-        self._start = self._position = start
-        self._stop = stop
-        self._checksum = 0
-        self._asked_from = start
-        self.get = self.again()
-
-    @property
-    def cost(self) -> int:
-        return self._stop - self._position
-
-    @property
-    def name(self) -> str:
-        return f"GET {self._large.entry.key} bytes {self._position}-{self._stop - 1}"
-
-    def again(self) -> Get:
-        if self._position - self._asked_from >= MiB:
-            self.failures.clear()  # what breaks now and then but moves on is not failing
-            self.spent = 0
-        self._asked_from = self._position
-        span = (self._position, self._stop)
-        self.get = Get(self._large.entry.key, span=span, etag=self._large.etag, limit=self._stop - self._position,
-                       begin=self._check, write=self._take)  # fmt: skip
-        return self.get
-
-    def answered(self, get: Get) -> None:
-        if self._position < self._stop:
-            raise SourceTruncated(f"the range ended {self._stop - self._position} bytes early")
-        self._large.arrived(self._start, self._checksum, self._stop - self._start)
-
-    def given_up(self, error: S3StreamError, *, general: bool) -> None:
-        self._large.abandon(error, general=general)
-
-    def _check(self, get: Get) -> S3StreamError | None:
-        """Believe no answer to a range that does not say it is that range of that version (RFC 9110 section 15.3.7)."""
-        headers = get.headers
-        # Some stores send a range under status 200; what counts is that it says which range it is.
-        if get.status != 206 and "content-range" not in headers:
-            if self._position == 0 and self._stop == self._large.size and etag_of(headers) == self._large.etag:
-                return None  # the whole, and the whole was asked for
-            return SourceMisbehaved("the store ignores Range: it answered 200 with the whole object")
-        found = ContentRange.parse(headers.get("content-range"))
-        if found is None:
-            return SourceMisbehaved(f"Content-Range is missing or malformed: {headers.get('content-range')!r}")
-        if found.span.start != self._position or found.span.stop > self._stop:
-            return SourceMisbehaved(
-                f"bytes {self._position}-{self._stop - 1} were asked for; the store sent {headers['content-range']!r}"
-            )
-        if found.total is not None and found.total != self._large.size:
-            return SourceChanged(f"the object has {found.total} bytes now, and had {self._large.size}")
-        if etag_of(headers) != self._large.etag:
-            return SourceChanged(f"the object was replaced while it was read: its ETag is {etag_of(headers)} now")
-        return None
-
-    def _take(self, chunk: bytes) -> None:
-        if self._position + len(chunk) > self._stop:
-            raise SourceMisbehaved("the store sent more bytes than were asked for")
-        with self._large.guard:
-            if self._large.body is None:
-                raise Stopped("the object was given up")
-            self._large.body.pwrite(chunk, self._position)
-        if self._large.algorithm:
-            self._checksum = continued(self._large.algorithm, chunk, self._checksum)
-        self._position += len(chunk)

@@ -11,7 +11,14 @@ from airflow_s3stream.engine.answers import Failure, failure
 from airflow_s3stream.engine.events import Retried
 from airflow_s3stream.engine.retrying import RetryBudget
 from airflow_s3stream.engine.stop import POLL
-from airflow_s3stream.exceptions import DeadlineExceeded, S3StreamError, SourceThrottled, Stopped
+from airflow_s3stream.exceptions import (
+    DeadlineExceeded,
+    S3StreamError,
+    SourceThrottled,
+    SourceTruncated,
+    SourceUnavailable,
+    Stopped,
+)
 from airflow_s3stream.plan.retry import delay
 
 if TYPE_CHECKING:
@@ -54,6 +61,11 @@ class Job:
     def owed(self) -> int:
         """Bytes it has moved beyond ``cost``, which was not known."""
         return 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was asked for has come, however the GET ended."""
+        return False
 
     @property
     def name(self) -> str:
@@ -145,6 +157,30 @@ class Loop:
             for get in ended:
                 self._end(get)
 
+    def start(self, job: Job) -> None:
+        """Begin a job, or go on with one that was dropped, whatever the width."""
+        self._start(job, job.again())
+
+    def drop(self, job: Job) -> None:
+        """Forget a job that is under way, and close its connection; or one that waits to be begun again."""
+        if self._waits(job):
+            self._waiting = [one for one in self._waiting if one[2] is not job]
+            heapq.heapify(self._waiting)
+            return
+        self._readers.cancel(job.get)
+        self.busy -= 1
+
+    def move(self, job: Job) -> bool:
+        """Go on with a job over another connection; False if it waits to be begun again anyway, or has all it wants."""
+        if job.complete or self._waits(job):
+            return False
+        self.drop(job)
+        self.start(job)
+        return True
+
+    def _waits(self, job: Job) -> bool:
+        return any(one[2] is job for one in self._waiting)
+
     def retry(self, job: Job, found: Failure) -> None:
         """Have a job begun again later, or give it up."""
         error = found.error
@@ -220,6 +256,8 @@ class Loop:
     def _end(self, get: Get) -> None:
         job: Job = get.job
         found = failure(get) if get.error is not None or get.status not in (200, 206) else None
+        if found is not None and job.complete and isinstance(found.error, SourceTruncated | SourceUnavailable):
+            found = None  # the connection broke off behind the last byte
         if found is None:
             try:
                 job.answered(get)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow_s3stream.plan.digests import Algorithm
     from airflow_s3stream.plan.objects import ObjectEntry
 
-_ALGORITHMS: tuple[Algorithm, ...] = ("crc64nvme", "crc32c", "crc32", "sha256", "sha1")
+ALGORITHMS: tuple[Algorithm, ...] = ("crc64nvme", "crc32c", "crc32", "sha256", "sha1")
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ONE_PART_ETAG = re.compile(r"([0-9a-f]{32})-1", re.ASCII)
 
@@ -39,7 +39,7 @@ def full_checksum(headers: dict[str, str]) -> tuple[Algorithm, bytes] | None:
     """Give the object's own checksum as the answer tells it; None if there is none, or one of parts (COMPOSITE)."""
     if headers.get("x-amz-checksum-type", "").upper() == "COMPOSITE":
         return None
-    for algorithm in _ALGORITHMS:
+    for algorithm in ALGORITHMS:
         text = headers.get(f"x-amz-checksum-{algorithm}")
         if text and "-" not in text:
             try:
@@ -96,10 +96,11 @@ def prove_whole(entry: ObjectEntry, headers: dict[str, str], body: bytes, *, str
     return level or "size", etag
 
 
-def check_strict(strict: bool) -> None:
-    """Refuse, where strictness was asked for, an object that has neither checksum nor MD5."""
+def check_strict(strict: bool, *because: str) -> None:
+    """Refuse, where strictness was asked for, an object that has neither checksum nor MD5; say what is known of why."""
     if strict:
-        raise IntegrityError("only the size can be proved, and strict=True wants a checksum or an MD5 ETag")
+        why = "".join(f"; {reason}" for reason in because)
+        raise IntegrityError(f"only the size can be proved, and strict=True wants a checksum or an MD5 ETag{why}")
 
 
 def _wrong_length(listed: int, got: int) -> S3StreamError:

@@ -12,19 +12,24 @@ if TYPE_CHECKING:
 ANSWER_LIMIT = 64 * 1024
 """Bytes of body accepted whatever was asked for, so that an error's explanation can be read."""
 
+ATTRIBUTES = "attributes="
+"""The query that makes a GET of a key GetObjectAttributes."""
+
 
 class Get:
     """
     One GET of an object, of a range of it, or of a page of the bucket's list; filled with the answer when it ends.
 
     :param key: the object; None for a page.
-    :param query: of a page: encoded, sorted by name.
+    :param query: encoded, sorted by name.
+    :param fields: further header lines, to be signed.
     :param span: (first byte, byte after the last) to ask for; None: the whole object.
     :param etag: without quotes; answers of other versions are refused by the store (If-Match); "" any.
     :param limit: bytes of body accepted at most; more end the GET with an error.
     :param begin: called once when a body is about to arrive, with this GET, its status 200 or 206 and its head known;
         an error it returns ends the GET.
-    :param write: takes the body as it arrives; None: it is collected in ``body``. Needs ``begin``.
+    :param write: takes the body as it arrives, some pieces at a time; when it returns True the rest is not wanted, and
+        the GET ends as if that had been all. None: the body is collected in ``body``. Needs ``begin``.
     :param head: ask for the head alone (HEAD).
     :param job: whatever the one who asks wants to find again.
 
@@ -33,8 +38,8 @@ class Get:
     """
 
     __slots__ = (
-        "begin", "body", "error", "etag", "head", "head_lines", "job", "key", "limit", "line", "query", "span",
-        "status", "write",
+        "begin", "body", "error", "etag", "fields", "head", "head_lines", "job", "key", "limit", "line", "query",
+        "span", "status", "write",
     )  # fmt: skip
 
     def __init__(
@@ -42,16 +47,18 @@ class Get:
         key: str | None,
         *,
         query: str = "",
+        fields: tuple[str, ...] = (),
         span: tuple[int, int] | None = None,
         etag: str = "",
         limit: int = ANSWER_LIMIT,
         begin: Callable[[Get], S3StreamError | None] | None = None,
-        write: Callable[[bytes], object] | None = None,
+        write: Callable[[list[bytes]], bool] | None = None,
         head: bool = False,
         job: Any = None,
     ) -> None:
         self.key = key
         self.query = query
+        self.fields = fields
         self.span = span
         self.etag = etag
         self.limit = limit
@@ -102,7 +109,13 @@ class Reader(Protocol):
         """Give those that have ended, waiting at most ``timeout`` seconds for the first."""
 
     def cancel(self, get: Get) -> None:
-        """Drop a GET that is under way; it will not be given by ``poll``."""
+        """Drop a GET that is under way and the connection it used; it will not be given by ``poll``."""
+
+    def pause(self, get: Get) -> None:
+        """Take no more of its body for now; what has been read already still comes, and one not connected yet flows."""
+
+    def resume(self, get: Get) -> None:
+        """Go on with it."""
 
     def wake(self) -> None:
         """Make a waiting ``poll`` return. Any thread."""

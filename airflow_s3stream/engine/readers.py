@@ -47,10 +47,7 @@ class Readers:
 
     def submit(self, get: Get) -> None:
         """Begin a GET."""
-        if self._curl is not None and (get.key is None or signable(get.key)):
-            self._curl.submit(get)
-        else:
-            self._through_boto3().submit(get)
+        self._reader_of(get).submit(get)
 
     def by_boto3(self, key: str) -> bool:
         """Say whether this key goes through boto3."""
@@ -74,9 +71,15 @@ class Readers:
 
     def cancel(self, get: Get) -> None:
         """Drop a GET that is under way."""
-        reader = self._boto3 if get.key is not None and self.by_boto3(get.key) else self._curl
-        if reader is not None:
-            reader.cancel(get)
+        self._reader_of(get).cancel(get)
+
+    def pause(self, get: Get) -> None:
+        """Take no more of its body for now."""
+        self._reader_of(get).pause(get)
+
+    def resume(self, get: Get) -> None:
+        """Go on with it."""
+        self._reader_of(get).resume(get)
 
     def close(self) -> None:
         """Drop everything under way."""
@@ -97,7 +100,8 @@ class Readers:
             return False
         if self.moves:
             return asked < self.moves
-        with suppress(ClientError, BotoCoreError):
+        # RecursionError: botocore follows redirects without end.
+        with suppress(ClientError, BotoCoreError, RecursionError):
             self._client.head_bucket(Bucket=self._bucket)
         found = find_address(self._client, self._bucket)
         if found.obstacle or (found.base, found.region) == (self._address.base, self._address.region):
@@ -110,6 +114,11 @@ class Readers:
     def renew_credentials(self) -> None:
         """Ask boto3 for new credentials, since the store says that these have expired."""
         self._address.credentials.look(now=True)
+
+    def _reader_of(self, get: Get) -> CurlReader | Boto3Reader:
+        if self._curl is not None and (get.key is None or signable(get.key)):
+            return self._curl
+        return self._through_boto3()
 
     def _through_boto3(self) -> Boto3Reader:
         if self._boto3 is None:
