@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from airflow_s3stream.engine.tuneevents import Tried, TuneFinished, TuneStarted
+
 if TYPE_CHECKING:
     from airflow_s3stream.config import TransferResult
     from airflow_s3stream.plan.download import DownloadResult
+    from airflow_s3stream.plan.getting import GetResult
     from airflow_s3stream.plan.parts import TransferPlan
     from airflow_s3stream.plan.probe import Probe
 
@@ -105,5 +108,56 @@ class FetchFinished:
     result: DownloadResult
 
 
-Event = Started | Progressed | Retried | Noted | Finished | FetchStarted | Fetched | FetchFinished
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectStarted:
+    """The download of one object begins, or goes on."""
+
+    uri: str
+    path: str
+    size: int
+    etag: str
+    resumed: int
+    """Bytes that an earlier run has left."""
+    part_size: int
+    connections: int
+    proof: str
+    """What will be proved at the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectProgressed:
+    """How far the download of one object is. ``stored`` is in the file, ``resumed`` of it since an earlier run."""
+
+    stored: int
+    size: int
+    resumed: int
+    bytes_per_second: float
+    seconds_left: float | None
+    retries: int
+    connections: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectFinished:
+    """The download of one object ended well."""
+
+    result: GetResult
+
+
+Event = (
+    Started
+    | Progressed
+    | Retried
+    | Noted
+    | Finished
+    | FetchStarted
+    | Fetched
+    | FetchFinished
+    | ObjectStarted
+    | ObjectProgressed
+    | ObjectFinished
+    | TuneStarted
+    | Tried
+    | TuneFinished
+)
 Listener = Callable[[Event], None]

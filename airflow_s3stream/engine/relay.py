@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from airflow_s3stream.engine.pace import CHUNK
 from airflow_s3stream.engine.protocols import Body, CompletedPart, Sink, Source, Upload
@@ -15,13 +15,24 @@ from airflow_s3stream.engine.stop import POLL
 from airflow_s3stream.exceptions import S3StreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from airflow_s3stream.engine.run import Run
     from airflow_s3stream.plan.digests import Algorithm
-    from airflow_s3stream.plan.parts import Part, TransferPlan
+    from airflow_s3stream.plan.parts import Part
     from airflow_s3stream.plan.probe import Probe
     from airflow_s3stream.plan.ranges import ByteRange
+
+
+class Parts(Protocol):
+    """What to move, as a :class:`~airflow_s3stream.plan.parts.TransferPlan` says it."""
+
+    @property
+    def connections(self) -> int:
+        """Parts under way at once."""
+
+    def parts(self) -> Iterator[Part]:
+        """Name them in the order in which they are begun."""
 
 
 class Relay:
@@ -50,14 +61,14 @@ class Relay:
         self._lock = threading.Lock()
         self._completed: dict[int, CompletedPart] = {}
 
-    def move(self, plan: TransferPlan, first: Body) -> list[CompletedPart]:
+    def move(self, plan: Parts, first: Body | None) -> list[CompletedPart]:
         """
         Move all parts; return them in order.
 
-        :param first: the probe's body, from which part 1 is read.
+        :param first: the probe's body, from which part 1 is read; None: it is opened as all others are.
         """
         self._parts = plan.parts()
-        self._first: Body | None = first
+        self._first = first
         self.run.crew([self._work] * plan.connections)
         return [self._completed[number] for number in sorted(self._completed)]
 
@@ -76,18 +87,23 @@ class Relay:
     def _work(self) -> None:
         buffer = memoryview(bytearray(CHUNK))
         ahead = Ahead(self)
-        while True:
-            self.run.limiter.acquire()
-            try:
-                part = ahead.next()
-                if part is None:
-                    return
+        try:
+            while self._move_one(buffer, ahead):
+                pass
+        except BaseException:
+            ahead.drop()
+            raise
+
+    def _move_one(self, buffer: memoryview, ahead: Ahead) -> bool:
+        """Move the next part; False when all are taken."""
+        self.run.limiter.acquire()
+        try:
+            part = ahead.next()
+            if part is not None:
                 self._store(part, buffer, ahead)
-            except BaseException:
-                ahead.drop()
-                raise
-            finally:
-                self.run.limiter.release()
+            return part is not None
+        finally:
+            self.run.limiter.release()
 
     def _store(self, part: Part, buffer: memoryview, ahead: Ahead) -> None:
         tries = Tries(self.run.retrier, f"part {part.number}")

@@ -12,13 +12,19 @@ from airflow_s3stream.engine.events import (
     FetchStarted,
     Finished,
     Noted,
+    ObjectFinished,
+    ObjectProgressed,
+    ObjectStarted,
     Progressed,
     Retried,
     Started,
 )
+from airflow_s3stream.engine.tuneevents import Tried, TuneFinished, TuneStarted
+from airflow_s3stream.engine.tunereport import describe_tune
 
 if TYPE_CHECKING:
     from airflow_s3stream.plan.download import DownloadResult
+    from airflow_s3stream.plan.getting import GetResult
 
 
 def describe(event: Event) -> str:
@@ -40,6 +46,20 @@ def describe(event: Event) -> str:
             return _fetched(event)
         case FetchFinished():
             return fetch_finished(event.result)
+        case TuneStarted() | Tried() | TuneFinished():
+            return describe_tune(event)
+        case _:
+            return _of_one_object(event)
+
+
+def _of_one_object(event: ObjectStarted | ObjectProgressed | ObjectFinished) -> str:
+    match event:
+        case ObjectStarted():
+            return _object_started(event)
+        case ObjectProgressed():
+            return _object_progressed(event)
+        case ObjectFinished():
+            return object_finished(event.result)
 
 
 def _started(event: Started) -> str:
@@ -110,6 +130,52 @@ def finished(result: TransferResult) -> str:
         f"{result.bytes_per_second / 1e6:.1f} MB/s, {parts}{extra}; verified by {result.verification}; "
         f"{result.checksum}"
     )
+
+
+def _object_started(event: ObjectStarted) -> str:
+    proof = f"will be verified by {event.proof}"
+    if event.proof == "size":
+        proof = "only its size can be verified, for the store keeps no checksum of it"
+    return (
+        f"Downloading {event.uri} to {event.path}: {format_size(event.size)} ({event.size} bytes), ETag {event.etag}; "
+        f"{_by_an_earlier_run(event.resumed, event.size)}{event.connections} connections, "
+        f"ranges of {format_size(event.part_size)}; {proof}"
+    )
+
+
+def _object_progressed(event: ObjectProgressed) -> str:
+    percent = 100 * event.stored / event.size if event.size else 100.0
+    left = "unknown" if event.seconds_left is None else duration(event.seconds_left)
+    # None at this moment is nothing to be told: a bandwidth may be kept by pauses, or the disk be waited for.
+    extra = "".join(
+        f", {count} {name}" for count, name in ((event.retries, "retries"), (event.connections, "connections")) if count
+    )
+    resumed = f"; {format_size(event.resumed)} of it by an earlier run" if event.resumed else ""
+    return (
+        f"Downloaded {format_size(event.stored)} of {format_size(event.size)} ({percent:.0f} %), "
+        f"{event.bytes_per_second / 1e6:.1f} MB/s, ETA {left}{extra}{resumed}"
+    )
+
+
+def object_finished(result: GetResult) -> str:
+    """Say the result of downloading one object in one line."""
+    path = "stdout" if result.path == "-" else result.path
+    if result.status == "unchanged":
+        return f"{path} is {result.uri} already, {format_size(result.size)}; nothing was fetched"
+    extra = "".join(
+        f", {count} {name}"
+        for count, name in ((result.retries, "retries"), (result.slow_dropped, "slow connections replaced"))
+        if count
+    )
+    return (
+        f"Downloaded {result.uri} to {path}: {format_size(result.size)} ({result.size} bytes); "
+        f"{_by_an_earlier_run(result.resumed, result.size)}{duration(result.seconds)}, "
+        f"{result.bytes_per_second / 1e6:.1f} MB/s{extra}; verified by {result.verification}"
+    )
+
+
+def _by_an_earlier_run(resumed: int, size: int) -> str:
+    return f"{format_size(resumed)} of it ({100 * resumed / size:.0f} %) by an earlier run; " if resumed else ""
 
 
 def duration(seconds: float) -> str:
