@@ -12,8 +12,8 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-s3stream",
         "name": integration,
         "description": (
-            "Streams URLs into S3 and downloads very many objects from it, at the speed of the link, "
-            "in a fixed amount of memory, and never publishes a wrong object."
+            "Streams URLs into S3, and downloads very many objects or one huge one from it, at the speed of the "
+            "link, in a fixed amount of memory, and never publishes a wrong object."
         ),
         "integrations": [
             {

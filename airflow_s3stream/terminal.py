@@ -17,7 +17,18 @@ from rich.progress import (
 )
 
 from airflow_s3stream.config import format_size
-from airflow_s3stream.engine.events import Event, Fetched, FetchFinished, FetchStarted, Finished, Progressed, Started
+from airflow_s3stream.engine.events import (
+    Event,
+    Fetched,
+    FetchFinished,
+    FetchStarted,
+    Finished,
+    ObjectFinished,
+    ObjectProgressed,
+    ObjectStarted,
+    Progressed,
+    Started,
+)
 from airflow_s3stream.engine.reporting import describe
 
 if TYPE_CHECKING:
@@ -25,8 +36,9 @@ if TYPE_CHECKING:
 
     from airflow_s3stream.config import CopyOptions
     from airflow_s3stream.plan.download import ReadOptions
+    from airflow_s3stream.plan.getting import GetOptions
 
-    T = TypeVar("T", bound=CopyOptions | ReadOptions)
+    T = TypeVar("T", bound=CopyOptions | ReadOptions | GetOptions)
 
 _BAR_INTERVAL = 0.25  # seconds
 
@@ -72,12 +84,21 @@ class Display:
                 rate = f"{event.objects_per_second:.0f} objects/s, {event.bytes_per_second / 1e6:.1f} MB/s"
                 bar.update(self._task, completed=done, total=total, amount=amount, rate=rate)
                 return True
-            case Finished() | FetchFinished():
+            case ObjectStarted():
+                # What an earlier run did must not count as speed.
+                self._begin(bar, event.size, event.resumed)
+            case ObjectProgressed():
+                amount = f"{format_size(event.stored)} of {format_size(event.size)}"
+                retries = f", {event.retries} retries" if event.retries else ""
+                rate = f"{event.bytes_per_second / 1e6:.1f} MB/s{retries}"
+                bar.update(self._task, completed=event.stored, amount=amount, rate=rate)
+                return True
+            case Finished() | FetchFinished() | ObjectFinished():
                 bar.update(self._task, visible=False)
         return False
 
-    def _begin(self, bar: Progress, total: int | None) -> None:
-        self._task = bar.add_task("", total=total, amount="", rate="")
+    def _begin(self, bar: Progress, total: int | None, completed: int = 0) -> None:
+        self._task = bar.add_task("", total=total, completed=completed, amount="", rate="")
 
 
 @contextmanager

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from airflow_s3stream import __version__
-from airflow_s3stream.cli import copying, downloading
+from airflow_s3stream.cli import copying, downloading, getting, tuning
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import ConfigError, S3StreamError, Stopped
 
@@ -22,7 +23,11 @@ OK, FAILED, USAGE = 0, 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code: 0 done, 1 the transfer failed, 2 bad usage, 128+N on signal N."""
+    """
+    Run the command; return its exit code: 0 done, 1 the transfer failed, 2 bad usage, 128+N on signal N.
+
+    That includes SIGPIPE, which Python turns into an error: whoever read the output went away, and needs no message.
+    """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
     stop = StopFlag()
@@ -35,17 +40,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, 128 + signals[0] if signals else FAILED)
     except S3StreamError as error:
         return _complain(error, FAILED)
+    except BrokenPipeError:
+        # The interpreter flushes stdout at its end, and would complain of the same again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + signal.SIGPIPE
     if arguments.json:
-        print(json.dumps(asdict(result)), flush=True)
+        print(json.dumps(asdict(result)), file=sys.stderr if arguments.json_to_stderr else sys.stdout, flush=True)
     return OK if good else FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="s3stream", description="Move bytes between URLs, S3 and local disk.")
     parser.add_argument("--version", action="version", version=f"s3stream {__version__}")
+    parser.set_defaults(json_to_stderr=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     copying.add_parser(commands)
     downloading.add_parser(commands)
+    getting.add_parser(commands)
+    tuning.add_parser(commands)
     return parser
 
 

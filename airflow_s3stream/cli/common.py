@@ -7,12 +7,17 @@ import gc
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow_s3stream.engine.profilefile import find_profile
+from airflow_s3stream.exceptions import ConfigError
+from airflow_s3stream.plan.profile import with_profile
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mypy_boto3_s3 import S3Client
 
     from airflow_s3stream.config import Timeouts
+    from airflow_s3stream.plan.tuning import Kind
 
 Options = tuple[tuple[str, dict[str, Any]], ...]
 
@@ -52,6 +57,39 @@ def given_options(arguments: argparse.Namespace, options: Options) -> dict[str, 
     """Give those of ``options`` that were typed."""
     known = {settings.get("dest", name[2:].replace("-", "_")) for name, settings in options}
     return {name: value for name, value in vars(arguments).items() if name in known}
+
+
+PROFILE: Options = (
+    (
+        "--profile",
+        {"metavar": "FILE", "help": "what `s3stream tune --save FILE` measured; what is typed wins"},
+    ),
+)
+
+
+def settled(options: dict[str, Any], kind: Kind, *, stream: bool = False) -> dict[str, Any]:
+    """
+    Take ``profile`` out of options and lay the rest over what it says.
+
+    :raises ConfigError: there is no such profile, or it was measured for the other kind of transfer.
+    """
+    given = dict(options)
+    return with_profile(given, find_profile(given.pop("profile", None)), kind, stream=stream)
+
+
+def pairs(items: list[str], separator: str, option: str) -> dict[str, str]:
+    """
+    Read ``NAME=VALUE`` and the like.
+
+    :raises ConfigError: a text that is not so.
+    """
+    found = {}
+    for item in items:
+        name, parted, value = item.partition(separator)
+        if not parted or not name.strip():
+            raise ConfigError(f"{option} must look like NAME{separator}VALUE")  # not shown: it may be a secret
+        found[name.strip()] = value.strip()
+    return found
 
 
 @contextmanager

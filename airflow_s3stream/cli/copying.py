@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_s3stream.cli.common import EPILOG, add_common, add_options, given_options, loading, new_client
-from airflow_s3stream.exceptions import ConfigError
+from airflow_s3stream.cli.common import (
+    EPILOG,
+    PROFILE,
+    add_common,
+    add_options,
+    given_options,
+    loading,
+    new_client,
+    pairs,
+    settled,
+)
 from airflow_s3stream.plan.names import check_url, parse_s3_uri
 from airflow_s3stream.plan.options import read_copy_options
 
@@ -39,6 +48,7 @@ _COPY_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--retry-attempts", {"metavar": "N", "help": "of each request (default 8)"}),
     ("--retry-budget", {"metavar": "N", "help": "retries of all requests together (default 100)"}),
     ("--progress-interval", {"metavar": "SECONDS", "help": "between progress lines (default 10)"}),
+    *PROFILE,
 )  # fmt: skip
 _MAPPINGS = ("metadata", "tags")
 
@@ -70,9 +80,9 @@ def add_parser(commands: Any) -> None:
 def _copy(arguments: argparse.Namespace, stop: StopFlag) -> tuple[TransferResult, bool]:
     given = vars(arguments)
     options = given_options(arguments, _COPY_OPTIONS)
-    options.update({name: _pairs(given[name], "=", f"--{name.rstrip('s')}") for name in _MAPPINGS})
-    settings = read_copy_options(**options)
-    headers = _pairs(arguments.header, ":", "--header")
+    options.update({name: pairs(given[name], "=", f"--{name.rstrip('s')}") for name in _MAPPINGS})
+    settings = read_copy_options(**settled(options, "copy"))
+    headers = pairs(arguments.header, ":", "--header")
     url, (bucket, key) = check_url(arguments.url), parse_s3_uri(arguments.destination)
 
     with loading():
@@ -94,13 +104,3 @@ def _copy(arguments: argparse.Namespace, stop: StopFlag) -> tuple[TransferResult
         # A bar moves more often than a log line needs to be written.
         settings = display.adjust(settings, chosen="progress_interval" in given)
         return copy(source, sink, settings, listener=display, stop=stop), True
-
-
-def _pairs(items: list[str], separator: str, option: str) -> dict[str, str]:
-    pairs = {}
-    for item in items:
-        name, found, value = item.partition(separator)
-        if not found or not name.strip():
-            raise ConfigError(f"{option} must look like NAME{separator}VALUE")  # not shown: it may be a secret
-        pairs[name.strip()] = value.strip()
-    return pairs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +17,28 @@ from airflow_s3stream.engine.boto3reader import BOTO3_CONNECTIONS
 from airflow_s3stream.engine.copy import copy
 from airflow_s3stream.engine.download import download
 from airflow_s3stream.engine.events import Event, Retried
+from airflow_s3stream.engine.getobject import get_object, target_path
 from airflow_s3stream.engine.httpsession import check_bundle
 from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.listobjects import LISTERS, list_objects, split_prefix
 from airflow_s3stream.engine.named import entries_of, named_entries
+from airflow_s3stream.engine.objectstream import ObjectStream, open_object
 from airflow_s3stream.engine.readobjects import read_objects
 from airflow_s3stream.engine.reporting import describe
 from airflow_s3stream.engine.s3client import transfer_config
 from airflow_s3stream.engine.s3sink import S3Sink
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.engine.tls import SharedTlsAdapter
+from airflow_s3stream.engine.tune import tune_copy, tune_get
 from airflow_s3stream.exceptions import ConfigError
+from airflow_s3stream.hooks.profiles import settled
 from airflow_s3stream.plan.download import Wanted, read_download_options, read_read_options
+from airflow_s3stream.plan.getting import GetResult, read_get_options
 from airflow_s3stream.plan.names import check_url, parse_s3_prefix, parse_s3_uri, redact_url, same_host
 from airflow_s3stream.plan.options import read_copy_options
 from airflow_s3stream.plan.selection import read_selection
+from airflow_s3stream.plan.tuneoptions import read_tune_options
+from airflow_s3stream.plan.tuning import MOST_CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,6 +50,9 @@ if TYPE_CHECKING:
     from airflow_s3stream.config import CopyOptions, TransferResult
     from airflow_s3stream.plan.download import DownloadResult
     from airflow_s3stream.plan.objects import ObjectEntry
+    from airflow_s3stream.plan.tuneoptions import TuneResult
+
+_OF_COPIES = ("storage_class", "server_side_encryption", "kms_key_id")
 
 
 class S3StreamHook(BaseHook):
@@ -89,12 +100,12 @@ class S3StreamHook(BaseHook):
         :param s3_key: ``s3://bucket/key``, or a key beside ``s3_bucket``.
         :param headers: sent to the URL's own host, and to no other it redirects to.
         :param options: see :func:`~airflow_s3stream.plan.options.read_copy_options`; sizes in bytes or as ``"64MiB"``,
-            times in seconds.
+            times in seconds. ``profile``: see :meth:`tune`.
         :returns: what was stored and what was proved about it.
         :raises S3StreamError: see :mod:`airflow_s3stream.exceptions`; ConfigError before any byte moves.
         """
         bucket, key = parse_s3_uri(s3_key, s3_bucket)
-        settings = read_copy_options(**options)
+        settings = read_copy_options(**settled(options, "copy"))
         source = self._source(url, headers, settings)
         sink = S3Sink(self._client(settings.connections, settings.timeouts), bucket, key, options=settings.object)
         return copy(source, sink, settings, listener=self._report, stop=self._stop)
@@ -159,6 +170,85 @@ class S3StreamHook(BaseHook):
             retries=retry_failed or None,
         )
         return download(client, bucket, wanted, directory, settings, listener=self._report, stop=self._stop)
+
+    def download_object(self, s3_key: str, path: str | Path, s3_bucket: str | None = None, **options: Any) -> GetResult:
+        """
+        Download one object, however large, by parallel ranges into one file: whole and proved, or not at all.
+
+        Interrupted at any point, it goes on where it was when called again, if the object is still the same version.
+
+        :param s3_key: ``s3://bucket/key``, or a key beside ``s3_bucket``.
+        :param path: of the file; where it ends with ``/`` or is a directory, the key's last step is added.
+        :param options: fields of :class:`~airflow_s3stream.plan.getting.GetOptions`, and ``connect_timeout``,
+            ``read_timeout``, ``stall_timeout``, ``deadline``, ``retry_attempts``, ``retry_budget``; ``profile``: see
+            :meth:`tune`.
+        :raises S3StreamError: see :mod:`airflow_s3stream.exceptions`. The message says what is left for the next call,
+            and how to remove it.
+        """
+        bucket, key = parse_s3_uri(s3_key, s3_bucket)
+        settings = read_get_options(**settled(options, "get"))
+        client = self._client(BOTO3_CONNECTIONS, settings.timeouts)
+        target = target_path(path, key)
+        return get_object(client, bucket, key, target, settings, listener=self._report, stop=self._stop)
+
+    def open_object(self, s3_key: str, s3_bucket: str | None = None, **options: Any) -> ObjectStream:
+        """
+        Open one object as a readable, seekable binary stream, fed by parallel ranges ahead of the reader.
+
+        What is read is proved when the end has been reached in order; see
+        :class:`~airflow_s3stream.engine.objectstream.ObjectStream`. Close it, or use it in a ``with`` statement.
+
+        :param s3_key: ``s3://bucket/key``, or a key beside ``s3_bucket``.
+        :param options: as for :meth:`download_object`; ``max_memory`` is what may be read ahead, and ``connections=1``
+            means one plain GET.
+        :raises S3StreamError: see :mod:`airflow_s3stream.exceptions`; also while reading.
+        """
+        bucket, key = parse_s3_uri(s3_key, s3_bucket)
+        about_file = [name for name in ("if_exists", "resume") if name in options]
+        if about_file:
+            raise ConfigError(
+                f"{' and '.join(about_file)} are about a file, and open_object makes none; leave them out"
+            )
+        settings = read_get_options(**settled(options, "get", stream=True))
+        client = self._client(BOTO3_CONNECTIONS, settings.timeouts)
+        return open_object(client, bucket, key, settings, listener=self._report, stop=self._stop)
+
+    def tune(
+        self,
+        s3_key: str,
+        s3_bucket: str | None = None,
+        *,
+        url: str | None = None,
+        headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> TuneResult:
+        """
+        Measure which part size and how many connections are best from here, for downloads of an object.
+
+        :func:`~airflow_s3stream.plan.profile.make_profile` makes a profile of what it returns, which
+        :meth:`download_object`, :meth:`open_object` and :meth:`copy_url` take as ``profile=``: as it is, as the path of
+        a file (with a ``/``, or ending in ``.json``), or as the name of an Airflow Variable. What is set beside it
+        wins.
+
+        :param s3_key: ``s3://bucket/key``, or a key beside ``s3_bucket``.
+        :param url: measure copies of this URL to the key instead; its parts go into an upload that is aborted.
+        :param headers: sent to the URL's own host.
+        :param options: fields of :class:`~airflow_s3stream.plan.tuneoptions.TuneOptions`, ``connect_timeout``,
+            ``read_timeout``, ``stall_timeout``, ``retry_attempts``, ``retry_budget``; of a copy also
+            ``storage_class``, ``server_side_encryption``, ``kms_key_id``.
+        """
+        bucket, key = parse_s3_uri(s3_key, s3_bucket)
+        of_copies = {name: options.pop(name) for name in _OF_COPIES if name in options}
+        settings = read_tune_options(**options)
+        most = max(settings.connections or (MOST_CONNECTIONS,))
+        client = self._client(most, settings.timeouts)
+        if url is None:
+            if headers or of_copies:
+                raise ConfigError(f"headers and {', '.join(_OF_COPIES)} are about copies; give url too")
+            return tune_get(client, bucket, key, settings, listener=self._report, stop=self._stop)
+        ends = replace(read_copy_options(**of_copies), connections=most, timeouts=settings.timeouts)
+        source, sink = self._source(url, headers, ends), S3Sink(client, bucket, key, options=ends.object)
+        return tune_copy(source, sink, client.meta.endpoint_url, settings, listener=self._report, stop=self._stop)
 
     def read_objects(
         self,

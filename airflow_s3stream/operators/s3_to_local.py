@@ -1,4 +1,4 @@
-"""The operator that downloads a prefix, or many named objects, to local disk."""
+"""The operators that download to local disk: a prefix or many named objects, and one object of any size."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
+from airflow_s3stream.operators.transfer import Transfer
+
 # Nothing heavy here: a DAG file must parse without loading boto3 or libcurl. See execute.
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
 
-    from airflow_s3stream.hooks.s3stream import S3StreamHook
-
-_OPTIONS = (
+_PREFIX_OPTIONS = (
     "keys", "manifest", "retry_failed", "start_after", "last_key", "include", "exclude", "min_bytes", "max_bytes",
     "modified_after", "modified_before", "layout", "sink", "shard_size", "connections", "max_memory", "if_exists",
     "on_error", "fail_if_empty", "strict", "results", "max_bandwidth", "connect_timeout", "read_timeout",
     "stall_timeout", "deadline", "retry_attempts", "retry_budget", "progress_interval",
 )  # fmt: skip
+_OBJECT_OPTIONS = (
+    "connections", "part_size", "if_exists", "resume", "strict", "min_speed", "profile", "max_bandwidth",
+    "connect_timeout", "read_timeout", "stall_timeout", "deadline", "retry_attempts", "retry_budget",
+    "progress_interval",
+)  # fmt: skip
 
 
-class S3PrefixToLocalOperator(BaseOperator):
+class S3PrefixToLocalOperator(Transfer, BaseOperator):
     """
     Download many S3 objects into a directory, in parallel, in a fixed amount of memory; none wrong, none lost silently.
 
@@ -78,7 +83,8 @@ class S3PrefixToLocalOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        "s3_prefix", "directory", "s3_bucket", "aws_conn_id", "region_name", "verify", "botocore_config", *_OPTIONS,
+        "s3_prefix", "directory", "s3_bucket", "aws_conn_id", "region_name", "verify", "botocore_config",
+        *_PREFIX_OPTIONS,
     )  # fmt: skip
     template_fields_renderers: ClassVar[dict[str, str]] = {"botocore_config": "json", "keys": "json"}
     ui_color = "#d7f7e8"
@@ -161,33 +167,125 @@ class S3PrefixToLocalOperator(BaseOperator):
         self.retry_attempts = retry_attempts
         self.retry_budget = retry_budget
         self.progress_interval = progress_interval
-        self._hook: S3StreamHook | None = None
-        self._killed = False
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Download; return the result as JSON."""
-        from airflow_s3stream.hooks.s3stream import S3StreamHook
         from airflow_s3stream.operators.errors import failing_fast
 
-        self._hook = S3StreamHook(
-            self.aws_conn_id or None,
-            region_name=self.region_name or None,
-            verify=self.verify,
-            botocore_config=self.botocore_config,
-        )
-        if self._killed:  # before there was a hook to stop
-            self.on_kill()
+        hook = self._open_hook()
         with failing_fast():
-            result = self._hook.download_prefix(
-                self.s3_prefix,
-                self.directory,
-                self.s3_bucket or None,
-                **{name: getattr(self, name) for name in _OPTIONS},
+            result = hook.download_prefix(
+                self.s3_prefix, self.directory, self.s3_bucket or None, **self._given(_PREFIX_OPTIONS)
             )
         return asdict(result)
 
-    def on_kill(self) -> None:
-        """Stop the download. Runs in a signal handler while ``execute`` runs, so it only sets a flag."""
-        self._killed = True
-        if self._hook is not None:
-            self._hook.stop("the task was killed")
+
+class S3ObjectToLocalOperator(Transfer, BaseOperator):
+    """
+    Download one S3 object of any size to a local file, over many connections, in a fixed amount of memory.
+
+    A try that failed or was killed, at any moment, leaves what it has beside the file under a hidden name, and the next
+    try on the same disk fetches the rest; an object that changed meanwhile is fetched afresh. The file appears whole
+    and verified, or not at all; until then an earlier one stays as it was.
+    Sizes are bytes or text such as ``"64MiB"``, times are seconds. Nothing is checked or opened before ``execute``.
+
+    :param s3_key: ``s3://bucket/key``, or a key beside ``s3_bucket``.
+    :param path: of the file. A directory, or a path that ends in ``/``, gets a file named by what follows the key's
+        last ``/``. Missing directories are made.
+    :param s3_bucket: the bucket, where ``s3_key`` does not name it.
+    :param connections: ranges under way at once; None: the profile's, else 16.
+    :param part_size: of a range; None: the profile's, else the object's size divided by ``connections``, between 8 and
+        64 MiB.
+    :param if_exists: ``overwrite``; ``skip_same``: leave a file that is the object already; ``fail``.
+    :param resume: go on with what an earlier try or run left; False: begin afresh.
+    :param strict: fail where only the size can be proved.
+    :param min_speed: bytes per second below which a connection is given up, and its range goes on over another; None:
+        only those far slower than the others.
+    :param profile: settings that ``s3stream tune`` measured and saved: the path of the file (with a ``/``, or ending in
+        ``.json``), the name of an Airflow Variable that holds its text, or the mapping itself. Arguments win over it.
+    :param aws_conn_id: the AWS connection.
+    :param region_name: overrides the connection's region.
+    :param verify: TLS verification of the store: False, True, or the path of a CA bundle.
+    :param botocore_config: arguments of :class:`botocore.config.Config`.
+    :param max_bandwidth: bytes per second over all connections.
+    :param connect_timeout: to establish a connection.
+    :param read_timeout: without a byte received.
+    :param stall_timeout: at less than 1 KiB per second.
+    :param deadline: for the whole download; None: no limit.
+    :param retry_attempts: of each range.
+    :param retry_budget: retries of all ranges together; each range that is there gives one back.
+    :param progress_interval: between progress lines in the task log.
+
+    :returns: the :class:`~airflow_s3stream.plan.getting.GetResult` as a dict, the XCom; ``path`` is the file.
+    :raises AirflowFailException: a retry cannot help: bad arguments, no such bucket or object, access denied, a file
+        that must not be replaced; the cause is the typed error.
+    :raises S3StreamError: anything else, so that Airflow's retries decide.
+    """
+
+    template_fields: Sequence[str] = (
+        "s3_key", "path", "s3_bucket", "aws_conn_id", "region_name", "verify", "botocore_config", *_OBJECT_OPTIONS,
+    )  # fmt: skip
+    template_fields_renderers: ClassVar[dict[str, str]] = {"botocore_config": "json", "profile": "json"}
+    ui_color = "#d7f7e8"
+
+    def __init__(
+        self,
+        *,
+        s3_key: str,
+        path: str,
+        s3_bucket: str | None = None,
+        connections: int | str | None = None,
+        part_size: int | str | None = None,
+        if_exists: str = "overwrite",
+        resume: bool | str = True,
+        strict: bool | str = False,
+        min_speed: int | str | None = None,
+        profile: str | Mapping[str, Any] | None = None,
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        botocore_config: dict[str, Any] | None = None,
+        max_bandwidth: int | str | None = None,
+        connect_timeout: float | str = 10,
+        read_timeout: float | str = 60,
+        stall_timeout: float | str = 60,
+        deadline: float | str | None = None,
+        retry_attempts: int | str = 8,
+        retry_budget: int | str = 100,
+        progress_interval: float | str = 10,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.s3_key = s3_key
+        self.path = path
+        self.s3_bucket = s3_bucket
+        self.connections = connections
+        self.part_size = part_size
+        self.if_exists = if_exists
+        self.resume = resume
+        self.strict = strict
+        self.min_speed = min_speed
+        self.profile = profile
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.botocore_config = botocore_config
+        self.max_bandwidth = max_bandwidth
+        self.connect_timeout = connect_timeout
+        self.read_timeout = read_timeout
+        self.stall_timeout = stall_timeout
+        self.deadline = deadline
+        self.retry_attempts = retry_attempts
+        self.retry_budget = retry_budget
+        self.progress_interval = progress_interval
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Download; return the result as JSON."""
+        from airflow_s3stream.operators.errors import failing_fast
+
+        hook = self._open_hook()
+        with failing_fast():
+            result = hook.download_object(
+                self.s3_key, self.path, self.s3_bucket or None, **self._given(_OBJECT_OPTIONS)
+            )
+        return asdict(result)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
+from airflow_s3stream.operators.transfer import Transfer
+
 # Nothing heavy here: a DAG file must parse without loading boto3 or requests. See execute.
 
 if TYPE_CHECKING:
@@ -14,17 +16,15 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_s3stream.hooks.s3stream import S3StreamHook
-
 _OPTIONS = (
     "part_size", "connections", "max_memory", "if_exists", "min_bytes", "max_bytes", "if_size_outside",
     "expected_size", "expected_checksum", "strict", "content_type", "metadata", "tags", "storage_class",
     "server_side_encryption", "kms_key_id", "max_bandwidth", "connect_timeout", "read_timeout", "stall_timeout",
-    "deadline", "retry_attempts", "retry_budget", "progress_interval",
+    "deadline", "retry_attempts", "retry_budget", "progress_interval", "profile",
 )  # fmt: skip
 
 
-class UrlToS3Operator(BaseOperator):
+class UrlToS3Operator(Transfer, BaseOperator):
     """
     Copy a URL into S3: streamed by parallel parts, in fixed memory, with no disk, and never a wrong object.
 
@@ -39,8 +39,8 @@ class UrlToS3Operator(BaseOperator):
     :param verify: TLS verification of the store: False, True, or the path of a CA bundle.
     :param botocore_config: arguments of :class:`botocore.config.Config`.
     :param headers: sent to the URL's own host, and to no other it redirects to.
-    :param part_size: of each part, 5 MiB to 5 GiB; None: chosen from the object's size.
-    :param connections: parts under way at once.
+    :param part_size: of each part, 5 MiB to 5 GiB; None: the profile's, else chosen from the object's size.
+    :param connections: parts under way at once; None: the profile's, else 16.
     :param max_memory: ceiling of the part buffers, where the source has no ranges to relay.
     :param if_exists: ``overwrite``; ``skip``; ``skip_unchanged``: skip if the source is still what the object was made
         from; ``fail``: and let nobody overwrite in between, where the store checks that.
@@ -65,6 +65,8 @@ class UrlToS3Operator(BaseOperator):
     :param retry_attempts: of each request.
     :param retry_budget: retries of all requests together; each part stored gives one back.
     :param progress_interval: between progress lines in the task log.
+    :param profile: settings that ``s3stream tune`` measured and saved: the path of the file (with a ``/``, or ending in
+        ``.json``), the name of an Airflow Variable that holds its text, or the mapping itself. Arguments win over it.
 
     :returns: the :class:`~airflow_s3stream.config.TransferResult` as a dict, the XCom.
     :raises AirflowFailException: a retry cannot help: bad arguments, nothing at the URL, access denied; the cause is
@@ -80,6 +82,7 @@ class UrlToS3Operator(BaseOperator):
         "botocore_config": "json",
         "headers": "json",
         "metadata": "json",
+        "profile": "json",
         "tags": "json",
     }
     ui_color = "#d7e8f7"
@@ -97,7 +100,7 @@ class UrlToS3Operator(BaseOperator):
         botocore_config: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
         part_size: int | str | None = None,
-        connections: int | str = 16,
+        connections: int | str | None = None,
         max_memory: int | str = "64MiB",
         if_exists: str = "overwrite",
         min_bytes: int | str | None = None,
@@ -120,6 +123,7 @@ class UrlToS3Operator(BaseOperator):
         retry_attempts: int | str = 8,
         retry_budget: int | str = 100,
         progress_interval: float | str = 10,
+        profile: str | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -156,35 +160,15 @@ class UrlToS3Operator(BaseOperator):
         self.retry_attempts = retry_attempts
         self.retry_budget = retry_budget
         self.progress_interval = progress_interval
-        self._hook: S3StreamHook | None = None
-        self._killed = False
+        self.profile = profile
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Copy; return the result as JSON."""
-        from airflow_s3stream.hooks.s3stream import S3StreamHook
         from airflow_s3stream.operators.errors import failing_fast
 
-        self._hook = S3StreamHook(
-            self.aws_conn_id or None,
-            self.http_conn_id or None,
-            region_name=self.region_name or None,
-            verify=self.verify,
-            botocore_config=self.botocore_config,
-        )
-        if self._killed:  # before there was a hook to stop
-            self.on_kill()
+        hook = self._open_hook(self.http_conn_id)
         with failing_fast():
-            result = self._hook.copy_url(
-                self.url,
-                self.s3_key,
-                self.s3_bucket or None,
-                headers=self.headers,
-                **{name: getattr(self, name) for name in _OPTIONS},
+            result = hook.copy_url(
+                self.url, self.s3_key, self.s3_bucket or None, headers=self.headers, **self._given(_OPTIONS)
             )
         return asdict(result)
-
-    def on_kill(self) -> None:
-        """Stop the transfer. Runs in a signal handler while ``execute`` runs, so it only sets a flag."""
-        self._killed = True
-        if self._hook is not None:
-            self._hook.stop("the task was killed")
