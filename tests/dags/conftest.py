@@ -38,6 +38,14 @@ class DagRun:
     """What Airflow and the tasks wrote meanwhile."""
 
 
+def connection(endpoint_url: str) -> dict[str, str]:
+    """Return the environment that makes a store the AWS connection."""
+    return {
+        "AIRFLOW_CONN_AWS_DEFAULT": f"aws://{servers.ACCESS_KEY}:{servers.SECRET_KEY}@/?region_name={servers.REGION}"
+        f"&endpoint_url={quote(endpoint_url, safe='')}"
+    }
+
+
 class Airflow:
     """Runs the DAGs of this repository to their ends."""
 
@@ -78,10 +86,7 @@ class Airflow:
         """
         start = self._log.stat().st_size
         environment = {f"AIRFLOW_VAR_{name.upper()}": value for name, value in (variables or {}).items()}
-        environment["AIRFLOW_CONN_AWS_DEFAULT"] = (
-            f"aws://{servers.ACCESS_KEY}:{servers.SECRET_KEY}@/?region_name={servers.REGION}"
-            f"&endpoint_url={quote(store.endpoint_url, safe='')}"
-        )
+        environment |= connection(store.endpoint_url)
         answer = self._ask({"dag_id": dag_id, "environment": environment, **about})
         with self._log.open("rb") as log:
             log.seek(start)
@@ -90,6 +95,11 @@ class Airflow:
     def call(self, dag_id: str, task_id: str, *arguments: Any) -> Any:
         """Call the function of one task, outside any run."""
         return self._ask({"dag_id": dag_id, "call": task_id, "arguments": arguments})["returned"]
+
+    def call_function(self, dag_id: str, name: str, *arguments: Any, endpoint_url: str) -> Any:
+        """Call a function that the DAG's file defines, with the store at ``endpoint_url`` as its AWS connection."""
+        request = {"dag_id": dag_id, "function": name, "arguments": arguments, "environment": connection(endpoint_url)}
+        return self._ask(request)["returned"]
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin

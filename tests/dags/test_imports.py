@@ -12,7 +12,7 @@ import pytest
 from tests.dags.conftest import REPOSITORY, Airflow
 
 FILES = sorted((REPOSITORY / "dags").glob("*.py"))
-HEAVY = ["boto3", "botocore", "awscrt", "pycurl", "requests"]
+HEAVY = ["boto3", "botocore", "awscrt", "pyarrow", "pycurl", "requests"]
 _LOADED = "import json, runpy, sys; runpy.run_path(sys.argv[1]); print(json.dumps(list(sys.modules)))"
 
 
