@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import threading
 import time
@@ -102,7 +103,8 @@ def body(get: Get) -> bytes:
 class Taken:
     """What a GET with a writer hands out."""
 
-    def __init__(self, refuse: Callable[[Get], Any] = lambda get: None) -> None:
+    def __init__(self, refuse: Callable[[Get], Any] = lambda get: None, *, enough: float = math.inf) -> None:
+        self._enough = enough
         self.begun: list[tuple[int, dict[str, str]]] = []
         self.bytes = bytearray()
         self._refuse = refuse
@@ -112,9 +114,9 @@ class Taken:
         self.begun.append((get.status, get.headers))
         return self._refuse(get)
 
-    def write(self, chunk: bytes) -> int:
-        self.bytes += chunk
-        return len(chunk)
+    def write(self, pieces: list[bytes]) -> bool:
+        self.bytes += b"".join(pieces)
+        return len(self.bytes) >= self._enough
 
 
 class TestBodies:
@@ -188,12 +190,46 @@ class TestBodies:
         store.put("key", 3 * MiB)
         reader, broken = make(store), IntegrityError("full")
 
-        def write(chunk: bytes) -> None:
+        def write(pieces: list[bytes]) -> bool:
             raise broken
 
         get = whole(reader, "key", limit=3 * MiB, begin=Taken().begin, write=write)
         assert get.error is broken
         assert body(whole(reader, "key", limit=3 * MiB)) == store.body("key")
+
+    def test_a_writer_may_have_enough(self, make: Make, store: ReadStore) -> None:
+        """Then the GET ends, as if that had been all, and the reader lives on."""
+        store.put("key", 3 * MiB)
+        store.faults = [faults.drip(64_000, 0.01)]
+        reader, taken = make(store), Taken(enough=500_000)
+        get = whole(reader, "key", limit=3 * MiB, begin=taken.begin, write=taken.write)
+        assert (get.error, get.status) == (None, 206 if get.span else 200)
+        assert 500_000 <= len(taken.bytes) < 3 * MiB
+        store.faults = []
+        assert body(whole(reader, "key", limit=3 * MiB)) == store.body("key")
+
+    def test_a_paused_get_takes_no_more_until_it_is_resumed(self, make: Make, store: ReadStore) -> None:
+        """And then all that is left."""
+        size = 40 * MiB  # more than the kernel keeps for both ends
+        store.put("key", size)
+        reader, taken = make(store), Taken()
+        get = Get("key", limit=size, begin=taken.begin, write=taken.write)
+        reader.submit(get)
+        ends = time.monotonic() + 5
+        while not taken.bytes and time.monotonic() < ends:
+            assert reader.poll(0.01) == []
+        reader.pause(get)
+        reader.poll(0.1)
+        had = len(taken.bytes)
+        for _ in range(5):
+            assert reader.poll(0.1) == []
+        assert len(taken.bytes) - had <= 256 * 1024
+        reader.resume(get)
+        while not (ended := reader.poll(1)) and time.monotonic() < ends + 10:
+            pass
+        assert ended == [get]
+        assert get.error is None
+        assert Quiet(taken.bytes) == store.body("key")
 
     def test_an_error_is_no_body_for_a_writer(self, make: Make, store: ReadStore) -> None:
         """It is collected, to be read."""

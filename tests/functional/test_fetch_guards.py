@@ -12,14 +12,19 @@ import pytest
 
 from airflow_s3stream.config import MiB, RetryPolicy
 from airflow_s3stream.engine.address import Secrets
+from airflow_s3stream.engine.events import Event, Retried
+from airflow_s3stream.engine.fetchrun import FetchRun
 from airflow_s3stream.engine.pace import MEMORY
+from airflow_s3stream.engine.run import Chances
 from airflow_s3stream.exceptions import ConfigError, S3StreamError, SourceMisbehaved
+from airflow_s3stream.plan.getting import GetOptions
 from airflow_s3stream.plan.objects import ObjectEntry
 from tests.support import readlies
-from tests.support.downloads import expected, fetch, files
+from tests.support.downloads import client_of, expected, fetch, files
 from tests.support.faults import Fault
 from tests.support.reading import read_all
-from tests.support.readstore import ReadStore
+from tests.support.readstore import BUCKET, ReadStore
+from tests.unit.test_retry import Clock
 
 LARGE = 9 * MiB
 
@@ -207,3 +212,23 @@ def test_a_tar_run_that_fails_names_no_member_that_is_not_there(store: ReadStore
 def test_secrets_are_not_shown() -> None:
     """Tools that log local variables see them everywhere."""
     assert "wJalr" not in repr(Secrets("AKIA", "wJalrXUtnFEMI", "token"))
+
+
+def test_some_retries_are_told_in_every_interval(store: ReadStore) -> None:
+    """Of a transfer that takes hours too: those of the last minute are what the one on call looks for."""
+    clock, told = Clock(), list[Event]()
+    client = client_of(store)
+    run = FetchRun(
+        client, BUCKET, "s3://lake/p", GetOptions(progress_interval=10), listener=told.append,
+        chances=Chances(clock=clock),
+    )  # fmt: skip
+    counts = []
+    for _ in range(3):
+        for _ in range(100):
+            run.tell(Retried(what="GET p", reason="reset", pause=0.1))
+        counts.append(len(told))
+        clock.sleep(10)
+    run.readers.close()
+    client.close()
+    assert 0 < counts[0] < 20
+    assert counts == [counts[0], 2 * counts[0], 3 * counts[0]]

@@ -156,6 +156,16 @@ class TestOperator:
         made = operator(url="{{ nothing }}", s3_key="", part_size="{{ later }}", expected_checksum="?")
         assert made.url == "{{ nothing }}"
 
+    def test_a_profile_says_what_the_author_does_not(self, rclone: Store) -> None:
+        """Fields that a template left empty are not said; one that is filled wins."""
+        profile = {"s3stream_profile": 1, "kind": "copy", "connections": 2, "part_size": 6 * MiB}
+        with serving(20 * MiB) as origin:
+            to = {"url": origin.url, "s3_key": "key", "s3_bucket": rclone.bucket, "profile": profile}
+            value = operator(**to, connections="", max_memory="").execute({})
+            assert (value["connections"], value["part_size"]) == (2, 6 * MiB)
+            value = operator(**to, connections="3", part_size="5MiB").execute({})
+            assert (value["connections"], value["part_size"]) == (3, 5 * MiB)
+
     @pytest.mark.parametrize("code", [401, 403, 404, 410])
     def test_what_no_retry_mends_fails_the_task_at_once(self, rclone: Store, code: int) -> None:
         """AirflowFailException, with the typed error as its cause."""

@@ -31,30 +31,8 @@ WHOLE_LIES = {
     "another ETag": readlies.other_etag(),
     "wrong checksum": readlies.wrong_checksum(),
 }
-RANGE_LIES = {
-    **readlies.range_lies(WHOLE + 500_000),
-    "bit flipped in the last range": faults.flip_bit(LARGE - 1),
-    "no Content-Range": faults.content_range(None),
-    "Content-Range of another size": faults.content_range("bytes {first}-{last}/99999999"),
-    "Content-Range malformed": faults.content_range("bytes {first}-"),
-    "longer than asked": faults.longer_range(1000),
-    "multipart/byteranges": faults.multipart_ranges(),
-    "overwritten under the old ETag": readlies.other_version(etag_tells=False).where(
-        lambda request: request.range is not None and request.range[0] > 0
-    ),
-    "shorter, and its length says so": readlies.shorter_body(1000),
-    "another object's bytes": readlies.other_object(),
-    "chunked and short": readlies.framed("chunked", 1000),
-    "cut without a length": readlies.framed("close", 1000),
-    "compressed": readlies.gzipped(),
-    "error in 200": readlies.error_in_200(),
-    "cut": faults.close_after(MiB),
-    "no ETag": readlies.no_etag(),
-}
-UNDETECTABLE_WITHOUT_A_CHECKSUM = {
-    "right Content-Range, wrong bytes", "bit flipped", "bit flipped in the last range", "another object's bytes",
-    "overwritten under the old ETag",
-}  # fmt: skip
+RANGE_LIES = readlies.lies_about_ranges(WHOLE + 500_000, LARGE)
+UNDETECTABLE_WITHOUT_A_CHECKSUM = readlies.WITHOUT_A_CHECKSUM_UNSEEN
 
 
 @pytest.fixture(autouse=True)

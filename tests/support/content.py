@@ -66,3 +66,25 @@ class Content:
 
     def sha256(self) -> str:
         return self.digest("sha256").hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Bytes of somebody's making, with what :class:`Content` can do."""
+
+    body: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.body)
+
+    def views(self, start: int = 0, stop: int | None = None, most: int = 256 * 1024) -> Iterator[memoryview]:
+        stop = self.size if stop is None else stop
+        for at in range(start, stop, most):
+            yield memoryview(self.body)[at : min(at + most, stop)]
+
+    def bytes(self, start: int = 0, stop: int | None = None) -> bytes:
+        return self.body[start:stop]
+
+    def digest(self, algorithm: str) -> bytes:
+        return hashlib.new(algorithm, self.body).digest()

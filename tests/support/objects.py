@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import time
 import zlib
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 from awscrt import checksums as crt
 
-from tests.support.content import PERIOD, Content
+from tests.support.content import PERIOD, Content, Kept
 from tests.support.resource import Reply, Request, Resource
 
 Checksum = Literal["crc32", "crc32c", "crc64nvme", "sha1", "sha256"]
@@ -32,24 +33,51 @@ def refusal(status: int, code: str) -> Reply:
     return Reply(status, [("Content-Type", "application/xml")], text=error_xml(code))
 
 
-def checksum_of(content: Content, algorithm: Checksum) -> str:
-    """Return the full-object checksum in base64, as S3 writes it."""
-    body = content.bytes()
+PartSizes = int | tuple[int, ...]
+"""Of an upload in parts: all but the last of this size, or each of its own."""
+
+
+def spans_of(size: int, part_size: PartSizes) -> list[tuple[int, int]]:
+    """Return where each part begins and ends; an empty object has one empty part."""
+    if isinstance(part_size, int):
+        return [(at, min(at + part_size, size)) for at in range(0, max(size, 1), part_size)]
+    ends = [sum(part_size[: number + 1]) for number in range(len(part_size))]
+    assert ends[-1] == size, "the parts do not add up to the object"
+    return [(end - length, end) for end, length in zip(ends, part_size, strict=True)]
+
+
+@functools.lru_cache(maxsize=1024)
+def digest_of(content: Content | Kept, algorithm: Checksum, start: int = 0, stop: int | None = None) -> bytes:
+    """Return the raw checksum of some of the content; remembered, for a store is asked for it over and over."""
     if algorithm in ("sha1", "sha256"):
-        digest = hashlib.new(algorithm, body).digest()
-    elif algorithm == "crc64nvme":
-        digest = crt.crc64nvme(body).to_bytes(8, "big")
-    else:
-        digest = (crt.crc32c(body) if algorithm == "crc32c" else zlib.crc32(body)).to_bytes(4, "big")
+        digest = hashlib.new(algorithm)
+        for view in content.views(start, stop):
+            digest.update(view)
+        return digest.digest()
+    compute = {"crc32": zlib.crc32, "crc32c": crt.crc32c, "crc64nvme": crt.crc64nvme}[algorithm]
+    value = 0
+    for view in content.views(start, stop):
+        value = compute(bytes(view), value)
+    return value.to_bytes(8 if algorithm == "crc64nvme" else 4, "big")
+
+
+def composite_of(algorithm: Checksum, parts: list[bytes]) -> bytes:
+    """Return the checksum of the parts' checksums, which is what S3 keeps of the whole in its place."""
+    if algorithm in ("sha1", "sha256"):
+        return hashlib.new(algorithm, b"".join(parts)).digest()
+    compute = {"crc32": zlib.crc32, "crc32c": crt.crc32c, "crc64nvme": crt.crc64nvme}[algorithm]
+    return compute(b"".join(parts)).to_bytes(8 if algorithm == "crc64nvme" else 4, "big")
+
+
+def b64(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
 
 
-def etag_of(content: Content, part_size: int | None) -> str:
+def etag_of(content: Content | Kept, part_size: PartSizes | None) -> str:
     """Return the ETag, quoted: the MD5, or for an object uploaded in parts the MD5 of their MD5s and their number."""
     if part_size is None:
         return f'"{content.digest("md5").hex()}"'
-    starts = range(0, content.size, part_size)
-    parts = [hashlib.md5(content.bytes(at, min(at + part_size, content.size))).digest() for at in starts]
+    parts = [hashlib.md5(content.bytes(*span)).digest() for span in spans_of(content.size, part_size)]
     return f'"{hashlib.md5(b"".join(parts)).hexdigest()}-{len(parts)}"'
 
 
@@ -64,16 +92,39 @@ class StoredObject(Resource):
 
     key: str = ""
     shift: int = 0
-    part_size: int | None = None
+    part_size: PartSizes | None = None
     checksum: Checksum | None = None
+    composite: bool = False
+    """Whether the checksum is that of the parts' checksums; needs ``part_size``."""
     checksum_says: str | None = None
     """Sent instead of the right checksum."""
     storage_class: str = "STANDARD"
     modified_at: float = _EPOCH
+    kept: bytes | None = None
+    """Its bytes, where it is not the key that decides them."""
 
     @property
-    def content(self) -> Content:
-        return Content(self.size, self.seed, self.shift)
+    def content(self) -> Content | Kept:
+        return Content(self.size, self.seed, self.shift) if self.kept is None else Kept(self.kept)
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Where each part begins and ends."""
+        return spans_of(self.size, self.part_size or max(self.size, 1))
+
+    @property
+    def part_digests(self) -> list[bytes]:
+        """The raw checksum of each part."""
+        assert self.checksum
+        return [digest_of(self.content, self.checksum, *span) for span in self.spans]
+
+    @property
+    def checksum_text(self) -> str:
+        """What HEAD and GET tell as the checksum: base64, and for a composite one the number of parts behind it."""
+        assert self.checksum
+        if not self.composite:
+            return b64(digest_of(self.content, self.checksum))
+        return f"{b64(composite_of(self.checksum, self.part_digests))}-{len(self.spans)}"
 
     def rewritten(self, etag: str = "", seed: int = 0, **changes: Any) -> StoredObject:
         """Return the version that another writer puts in this one's place: other bytes of the same length."""
@@ -91,7 +142,7 @@ class StoredObject(Resource):
             return refusal(416, "InvalidRange")
         asked = (request.header("x-amz-checksum-mode") or "").upper() == "ENABLED"
         if self.checksum and reply.status == 200 and asked:
-            value = self.checksum_says or checksum_of(self.content, self.checksum)
+            value = self.checksum_says or self.checksum_text
             reply.set(f"x-amz-checksum-{self.checksum}", value)
             reply.set("x-amz-checksum-type", "COMPOSITE" if "-" in value else "FULL_OBJECT")
         return reply

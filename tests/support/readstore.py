@@ -6,14 +6,15 @@ import contextlib
 import ssl
 import urllib.parse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.support import servers
-from tests.support.content import Quiet
+from tests.support.attributes import Attributes
+from tests.support.content import Kept, Quiet
 from tests.support.faults import Fault
 from tests.support.listings import Listing
-from tests.support.objects import StoredObject, refusal, stored
+from tests.support.objects import StoredObject, etag_of, refusal, stored
 from tests.support.origin import Exchange, Origin
 from tests.support.resource import Reply, Request, Resource
 from tests.support.signatures import Credentials, check
@@ -67,6 +68,18 @@ class ReadStore(Origin):
         self.obeys_start_after = True
         self.obeys_encoding = True
         self._keys: list[str] | None = None
+        self._readers: list[Any] = []
+
+    def __exit__(self, *about: Any) -> None:
+        super().__exit__(*about)
+        for client in self._readers:
+            client.close()
+
+    def reader(self, make: Callable[[], Any]) -> Any:
+        """Return a client made by ``make``, the same each time, for making one takes longer than using it."""
+        if not self._readers:
+            self._readers.append(make())
+        return self._readers[0]
 
     @property
     def endpoint_url(self) -> str:
@@ -77,6 +90,11 @@ class ReadStore(Origin):
         self.objects[key] = stored(key, size, **about)
         self._keys = None
         return self.objects[key]
+
+    def keep(self, key: str, body: bytes, **about: Any) -> StoredObject:
+        """Keep an object of these bytes."""
+        etag = etag_of(Kept(body), about.get("part_size"))
+        return self.put(key, len(body), kept=body, **{"etag": etag, **about})
 
     def fill(self, count: int, size: int = 1024, prefix: str = "p/") -> list[str]:
         """Keep ``count`` objects of about ``size`` bytes, no two of the same bytes; return their keys."""
@@ -114,7 +132,10 @@ class ReadStore(Origin):
         key = key_of(request)
         if key is None:
             return _Bucket() if request.method == "HEAD" else self._listing()
-        return self.objects.get(key) or _Refused(404, "NoSuchKey")
+        found = self.objects.get(key)
+        if found is None:
+            return _Refused(404, "NoSuchKey")
+        return Attributes(found) if is_attributes(request) else found
 
     def _listing(self) -> Listing:
         shown = self.objects
@@ -136,6 +157,11 @@ class ReadStore(Origin):
         return [exchange for exchange in list(self.exchanges) if is_listing(exchange.request)]
 
     @property
+    def attributes(self) -> list[Exchange]:
+        """The GetObjectAttributes, in order of arrival."""
+        return [exchange for exchange in list(self.exchanges) if is_attributes(exchange.request)]
+
+    @property
     def gets_per_key(self) -> Counter[str]:
         return Counter(str(key_of(exchange.request)) for exchange in self.gets)
 
@@ -148,7 +174,13 @@ class ReadStore(Origin):
 
 
 def is_get(request: Request) -> bool:
-    return request.method == "GET" and key_of(request) is not None
+    return request.method == "GET" and key_of(request) is not None and not is_attributes(request)
+
+
+def is_attributes(request: Request) -> bool:
+    # With or without "=", S3 does not mind.
+    names = (piece.partition("=")[0] for piece in request.target.partition("?")[2].split("&"))
+    return request.method == "GET" and "attributes" in names
 
 
 def is_listing(request: Request) -> bool:

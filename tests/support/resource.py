@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import email.utils
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from tests.support.content import Content
+from tests.support.content import Content, Kept
 from tests.support.wire import Headers
 
 Framing = Literal["length", "chunked", "close"]
@@ -32,6 +33,8 @@ class Request:
     headers: Headers
     concurrent: int = 1
     """Requests being answered when it came, this one included."""
+    connection: int = 0
+    """The origin's number of the connection that it came on, from 1 on."""
 
     @property
     def path(self) -> str:
@@ -55,7 +58,7 @@ class Reply:
 
     status: int
     headers: Headers = field(default_factory=list)
-    content: Content = Content(0)
+    content: Content | Kept = Content(0)
     start: int = 0
     stop: int = 0
     """The body is the content's bytes from ``start`` to before ``stop``, or ``text`` when that is given."""
@@ -72,6 +75,10 @@ class Reply:
     """Send so many bytes at a time, and wait so many seconds after each."""
     head_drip: float = 0.0
     """Seconds between the header lines."""
+    wait: float = 0.0
+    """Seconds before the head."""
+    hold: tuple[int, threading.Event] | None = None
+    """Send so many bytes of the body, with -1 not even the head, and the rest once the event is set."""
 
     @property
     def length(self) -> int:
@@ -105,7 +112,7 @@ class Reply:
                 yield self.text
             return
         at = self.start
-        for view in self.content.views(self.start, self.stop, most=self.drip[0] if self.drip else 256 * 1024):
+        for view in self._views():
             if self.flip_at is not None and at <= self.flip_at < at + len(view):
                 wrong = bytearray(view)
                 wrong[self.flip_at - at] ^= 1
@@ -115,6 +122,13 @@ class Reply:
             at += len(view)
         if self.extra:
             yield b"x" * self.extra
+
+    def _views(self) -> Iterator[memoryview]:
+        at, most = self.start, self.drip[0] if self.drip else 256 * 1024
+        if self.hold and self.hold[0] > 0:  # a piece ends where it holds
+            at = min(self.start + self.hold[0], self.stop)
+            yield from self.content.views(self.start, at, most=most)
+        yield from self.content.views(at, self.stop, most=most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +183,8 @@ class Resource:
         if asked is None or not self.ranges or not self._same_for_if_range(request):
             return reply
         first, last = asked
+        if last is not None and last < first:
+            return reply  # no range at all (RFC 9110 section 14.1.1)
         if first >= self.size:
             if self.size or self.empty_range == 416:
                 return Reply(416, [*self._about(), ("Content-Range", f"bytes */{self.size}")])

@@ -112,6 +112,18 @@ def finish(sock: socket.socket) -> None:
     sock.close()
 
 
+def wait_for(event: threading.Event, sock: socket.socket, stopping: threading.Event) -> bool:
+    """Hold the connection open and silent until ``event`` is set; False if the peer leaves or ``stopping`` is set."""
+    while not stopping.is_set():
+        if event.wait(0.02):
+            return True
+        with contextlib.suppress(ValueError, OSError):
+            readable, _, _ = select.select([sock], [], [], 0)
+            if readable:
+                return False
+    return False
+
+
 def wait_for_close(sock: socket.socket, stopping: threading.Event, seconds: float = 120.0) -> None:
     """Hold the connection open and silent until the peer leaves, ``stopping`` is set or ``seconds`` pass."""
     waited = 0.0

@@ -63,6 +63,14 @@ def test_what_the_store_said_is_quoted_and_its_wait_kept() -> None:
     assert (code, error.retry_after) == ("SlowDown", 7.0)
 
 
+@pytest.mark.parametrize(("status", "told"), [(404, "no such object"), (403, "access is denied"), (503, "503")])
+def test_an_answer_without_a_body_is_put_in_words(status: int, told: str) -> None:
+    """As one to HEAD is, which is the first that is asked of one object."""
+    error, _ = explain(status, b"", {})
+    assert str(status) in str(error)
+    assert told in str(error)
+
+
 def test_a_good_answer_is_no_failure() -> None:
     """200 and 206 are."""
     get = Get("k")

@@ -25,6 +25,7 @@ LIBRARIES = {  # third-party packages a room may import; type stubs aside
     "engine": {"awscrt", "boto3", "botocore", "pycurl", "requests", "urllib3"},
     "hooks": {"airflow", "botocore", "requests"},
     "operators": {"airflow"},
+    "cli": {"matplotlib", "rich"},
     "terminal": {"rich"},
 }
 FILES = [path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem in RANK]
