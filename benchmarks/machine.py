@@ -24,7 +24,7 @@ _PACKAGES = (
     "requests",
     "urllib3",
 )
-_PROGRAMS = {"rclone": ("version",), "s5cmd": ("version",), "curl": ("--version",)}
+_PROGRAMS = {"aria2c": ("--version",), "rclone": ("version",), "s5cmd": ("version",), "curl": ("--version",)}
 _FLAGS = ("aes", "vaes", "sha_ni", "avx512f")
 """Processor features that decide what TLS and SHA-256 cost."""
 

@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 """Where the commands run: a checkout, so that the package need not be installed."""
 
 SAMPLE = 0.05
-"""Seconds between two looks at the tree's memory."""
+"""Seconds between two looks at the tree's memory, and at most a third of the time that it has run for."""
+_SHORTEST = 0.002
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -88,7 +89,8 @@ class _MemorySampler:
         self._thread.start()
 
     def _sample(self) -> None:
-        while not self._stopped.wait(SAMPLE):
+        began = time.monotonic()
+        while not self._stopped.wait(max(_SHORTEST, min(SAMPLE, (time.monotonic() - began) / 3))):
             for pid in tree(self._pid):
                 self._peaks[pid] = max(self._peaks.get(pid, 0), _peak_rss(pid))
 

@@ -43,12 +43,19 @@ def table(record: Record) -> str:
     return layout(record, *kinds[record["kind"]](record))
 
 
-def layout(record: Record, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write a table with its title above it, and below it who is absent and what must be known of the others."""
+def layout(
+    record: Record, columns: Sequence[str], rows: Iterable[Sequence[str]], measured: Iterable[str] | None = None
+) -> str:
+    """
+    Write a table with its title above it, and below it who is absent and what must be known of the others.
+
+    ``measured`` are the tools that have a row, where that is not named for its tool.
+    """
+    present = set(record["summary"] if measured is None else measured)
     lines = [f"**{record['title']}**", "", row(columns), row(["---", *["---:"] * (len(columns) - 1)])]
     lines += [row(cells) for cells in rows]
     lines += [f"\n{name}: {why}." for name, why in {**record["missing"], **record["absent"]}.items()]
-    remarks = [f"{name} ({note})" for name, note in record["notes"].items() if note and name in record["summary"]]
+    remarks = [f"{name} ({note})" for name, note in record["notes"].items() if note and name in present]
     lines += ["", "<sub>" + "; ".join(remarks) + ".</sub>"] if remarks else []
     return "\n".join(lines)
 
@@ -121,7 +128,7 @@ def _memory(record: Record) -> tuple[list[str], Iterator[list[str]]]:
         for name, summary in done(record):
             yield [
                 name,
-                _shown(summary["size"]),
+                shown(summary["size"]),
                 f"{summary['idle']['peak_rss'] / MiB:.1f}",
                 of(summary["peak_rss"], MiB, 1),
                 of(summary["grown"], MiB, 1),
@@ -136,10 +143,11 @@ def _sized(name: str, summary: Mapping[str, Any], record: Record) -> str:
     """Name a row, with its size where that is not the scenario's largest."""
     largest = max(other["size"] for other in record["summary"].values())
     size = summary["size"]
-    return name if size == largest else f"{name} ({_shown(size)})"
+    return name if size == largest else f"{name} ({shown(size)})"
 
 
-def _shown(size: int) -> str:
+def shown(size: int) -> str:
+    """Show a size in a unit that suits it."""
     return f"{size / GiB:g} GiB" if size >= GiB else f"{size / MiB:g} MiB"
 
 

@@ -56,17 +56,18 @@ def summarise(runs: Sequence[Run], idle: Mapping[str, Run], reference: str) -> d
     for run in runs:
         by_entry.setdefault(run.entry, []).append(run)
     base = {run.round: run for run in by_entry.get(reference, []) if not run.failed}
-    return {name: _summary(mine, idle.get(name), base) for name, mine in by_entry.items()}
+    return {name: summary(mine, idle.get(name), base) for name, mine in by_entry.items()}
 
 
-def _summary(runs: list[Run], idle: Run | None, base: Mapping[int, Run]) -> dict[str, Any]:
+def summary(runs: Sequence[Run], idle: Run | None, base: Mapping[int, Run]) -> dict[str, Any]:
+    """Give the medians of one entry; ``base`` has, by its round, each run that it is given as a multiple of."""
     good = [run for run in runs if not run.failed]
-    summary: dict[str, Any] = {"size": runs[0].size, "rounds": len(good)}
+    found: dict[str, Any] = {"size": runs[0].size, "rounds": len(good)}
     if len(good) < len(runs):
-        summary["failed"] = [run.failed for run in runs if run.failed]
+        found["failed"] = [run.failed for run in runs if run.failed]
     if not good:
-        return summary
-    summary |= {
+        return found
+    found |= {
         "wall": spread(run.wall for run in good),
         "mb_per_second": spread(run.size / MB / run.wall for run in good),
         "cpu": spread(run.cpu for run in good),
@@ -79,13 +80,13 @@ def _summary(runs: list[Run], idle: Run | None, base: Mapping[int, Run]) -> dict
     }
     timed = [run for run in good if "seconds" in run.learnt]
     if timed:
-        summary["transfer_mb_per_second"] = spread(run.size / MB / run.learnt["seconds"] for run in timed)
+        found["transfer_mb_per_second"] = spread(run.size / MB / run.learnt["seconds"] for run in timed)
     # Ratios are taken within a round: the machine's speed drifts more from minute to minute than between neighbours.
     pairs = [(run, base[run.round]) for run in good if run.round in base]
     if pairs:
-        summary["cpu_ratio"] = spread((a.cpu / a.size) / (b.cpu / b.size) for a, b in pairs)
-        summary["speed_ratio"] = spread((a.size / a.wall) / (b.size / b.wall) for a, b in pairs)
+        found["cpu_ratio"] = spread((a.cpu / a.size) / (b.cpu / b.size) for a, b in pairs)
+        found["speed_ratio"] = spread((a.size / a.wall) / (b.size / b.wall) for a, b in pairs)
     if idle:
-        summary["idle"] = {"wall": idle.wall, "cpu": idle.cpu, "peak_rss": idle.peak_rss}
-        summary["grown"] = spread(run.peak_rss - idle.peak_rss for run in good)
-    return summary
+        found["idle"] = {"wall": idle.wall, "cpu": idle.cpu, "peak_rss": idle.peak_rss}
+        found["grown"] = spread(run.peak_rss - idle.peak_rss for run in good)
+    return found

@@ -11,15 +11,16 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from benchmarks.peers import ACCESS_KEY, SECRET_KEY
+from benchmarks.peers import environ
 from benchmarks.server.keyspace import PREFIX, KeySpace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 BUCKET = "bench"
+Key = TypeVar("Key")
 _CHUNK = 1000
 What = Literal["download", "read", "list"]
 """``download``: list the prefix, make a file of each object. ``read``: the keys are known, have each body in memory
@@ -51,16 +52,8 @@ class Task:
 
     def environ(self) -> dict[str, str]:
         """Give what every tool finds in its environment."""
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
         return {
-            **kept,
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)]),
-            "HOME": str(self.home),
-            "AIRFLOW_HOME": str(self.home),
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
+            **environ(self.home),
             "BENCH_WHAT": self.what,
             "BENCH_ENDPOINT": self.base,
             "BENCH_OBJECTS": str(self.objects),
@@ -76,15 +69,15 @@ class Asked:
     """The task again, inside the process of a tool that is written in Python; collects what it did."""
 
     def __init__(self) -> None:
-        environ = os.environ
-        self.what = environ["BENCH_WHAT"]
-        self.endpoint = environ["BENCH_ENDPOINT"]
-        self.connections = int(environ["BENCH_CONNECTIONS"] or 0) or None
-        self.listers = int(environ["BENCH_LISTERS"])
-        self._count = int(environ["BENCH_OBJECTS"])
-        self._folders = bool(environ["BENCH_FOLDERS"])
-        self._directory = environ["BENCH_DIRECTORY"]
-        self._digest = bool(environ["BENCH_DIGEST"])
+        told = os.environ
+        self.what = told["BENCH_WHAT"]
+        self.endpoint = told["BENCH_ENDPOINT"]
+        self.connections = int(told["BENCH_CONNECTIONS"] or 0) or None
+        self.listers = int(told["BENCH_LISTERS"])
+        self._count = int(told["BENCH_OBJECTS"])
+        self._folders = bool(told["BENCH_FOLDERS"])
+        self._directory = told["BENCH_DIRECTORY"]
+        self._digest = bool(told["BENCH_DIGEST"])
         self._lock = threading.Lock()
         self._objects = self._bytes = self._sum = 0
         self._began = 0.0
@@ -126,7 +119,7 @@ class Asked:
         )
 
 
-def in_threads(fetch: Callable[[str], None], keys: Iterator[str], threads: int) -> None:
+def in_threads(fetch: Callable[[Key], object], keys: Iterator[Key], threads: int) -> None:
     """Call ``fetch`` for every key from a number of threads that take the next one as soon as they are free."""
     lock = threading.Lock()
 

@@ -24,8 +24,26 @@ if TYPE_CHECKING:
 
 MiB = 2**20
 GiB = 2**30
+REGION = "us-east-1"
 ACCESS_KEY = "benchmark"
 SECRET_KEY = "benchmark"  # noqa: S105  (the server checks none)
+
+
+def environ(home: Path, ca: Path | None = None) -> dict[str, str]:
+    """Give what every tool finds in its environment, whatever its task; ``ca`` is what it is to trust."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+    bundles = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+    return {
+        **kept,
+        **(dict.fromkeys(bundles, str(ca)) if ca else {}),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)]),
+        "HOME": str(home),
+        "AIRFLOW_HOME": str(home),
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,22 +73,8 @@ class Job:
 
     def environ(self) -> dict[str, str]:
         """Give what every peer finds in its environment."""
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
-        bundles = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-        return {
-            **kept,
-            **(dict.fromkeys(bundles, str(self.ca)) if self.ca else {}),
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)]),
-            "HOME": str(self.home),
-            "AIRFLOW_HOME": str(self.home),
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "BENCH_URL": self.url,
-            "BENCH_ENDPOINT": self.base,
-            "BENCH_KEY": self.key,
-        }
+        told = {"BENCH_URL": self.url, "BENCH_ENDPOINT": self.base, "BENCH_KEY": self.key}
+        return {**environ(self.home, self.ca), **told}
 
 
 class Peer(Protocol):

@@ -17,7 +17,7 @@ import sys
 import threading
 
 from benchmarks.server.link import MB, Link, SharedLine
-from benchmarks.server.state import RemoteState, State, serve
+from benchmarks.server.state import Counter, RemoteState, State, serve
 from benchmarks.server.worker import Worker, leave_with
 
 
@@ -52,7 +52,7 @@ def work(options: argparse.Namespace, listeners: list[socket.socket], worker: Wo
         thread.join()
 
 
-def fork_workers(options: argparse.Namespace, listeners: list[socket.socket], state: State) -> None:
+def fork_workers(options: argparse.Namespace, listeners: list[socket.socket], sent: Counter, state: State) -> None:
     """Start the worker processes, then answer their questions from a thread each."""
     rate = options.total_mbps * MB
     up, down = (SharedLine(rate), SharedLine(rate)) if rate else (None, None)
@@ -66,7 +66,7 @@ def fork_workers(options: argparse.Namespace, listeners: list[socket.socket], st
             os.close(hold)
             for pipe in pipes:
                 pipe.close()
-            work(options, listeners, Worker(RemoteState(theirs), link, options.check), alive)
+            work(options, listeners, Worker(RemoteState(theirs), link, options.check, sent), alive)
             os._exit(1)
         theirs.close()
     # Only now: a fork copies no threads, but may copy a lock that one of them holds.
@@ -79,7 +79,8 @@ def main() -> None:
     listeners = [socket.create_server(("127.0.0.1", options.port), backlog=512)]
     if options.cert:
         listeners.append(socket.create_server(("127.0.0.1", options.tls_port), backlog=512))
-    fork_workers(options, listeners, State())
+    sent = Counter()
+    fork_workers(options, listeners, sent, State(sent))
     names = ("http", "https")
     ports = {name: listener.getsockname()[1] for name, listener in zip(names, listeners, strict=False)}
     print(json.dumps(ports), flush=True)

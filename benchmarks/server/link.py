@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from ctypes import c_double
+from ctypes import c_double, c_int64
 from dataclasses import dataclass
 from multiprocessing import Value
 from typing import Any
@@ -26,6 +26,19 @@ class SharedLine:
     def __init__(self, bytes_per_second: float) -> None:
         self._rate = bytes_per_second
         self._free: Any = Value(c_double, 0.0)
+        self._bodies: Any = Value(c_int64, 0, lock=False)
+
+    def enter(self) -> None:
+        """Begin a body. A line that nothing was on has no lost time to catch up on."""
+        with self._free.get_lock():
+            if not self._bodies.value:
+                self._free.value = max(self._free.value, time.monotonic())
+            self._bodies.value += 1
+
+    def leave(self) -> None:
+        """End a body."""
+        with self._free.get_lock():
+            self._bodies.value -= 1
 
     def book(self, count: int) -> None:
         """Wait until the line has carried ``count`` more bytes."""
@@ -52,12 +65,21 @@ class Link:
 
 
 class Pace:
-    """Holds one body to the link's caps."""
+    """Holds one body to the link's caps; a context, so that the line knows what is on it."""
 
     def __init__(self, link: Link, line: SharedLine | None) -> None:
         self._rate = link.conn_rate
         self._line = line
         self._free = time.monotonic()
+
+    def __enter__(self) -> Pace:
+        if self._line:
+            self._line.enter()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._line:
+            self._line.leave()
 
     def passed(self, count: int) -> None:
         """Note that ``count`` bytes went by and wait until they were due."""

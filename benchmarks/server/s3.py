@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import re
@@ -9,7 +10,7 @@ from base64 import b64encode
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from benchmarks.server import origin
+from benchmarks.server import content, origin
 from benchmarks.server.body import Body, swallow
 from benchmarks.server.link import Link, Pace
 from benchmarks.server.state import Part, RemoteState
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from benchmarks.server.wire import Connection, Request
 
 BUCKET = "bench"
+BIG = "big/"
+"""Before the number of bytes of a huge object; all share the origin's content."""
+BIG_PART = 64 * 2**20
 CHECKSUM = "x-amz-checksum-crc64nvme"
 _XMLNS = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 _MODIFIED = "2026-08-01T00:00:00.000Z"
@@ -35,11 +39,10 @@ class S3:
         self._link = link
         self._check = check
         self.received = 0
-        self.sent = 0
 
     def serve(self, request: Request) -> None:
-        """Answer one request; ``received`` and ``sent`` then tell its bytes of content."""
-        self.received = self.sent = 0
+        """Answer one request; ``received`` then tells the bytes of content that came with it."""
+        self.received = 0
         key = request.path.removeprefix(f"/{BUCKET}").removeprefix("/")
         self._route(request, key)(request, key)
 
@@ -70,8 +73,8 @@ class S3:
     def _swallow(self, request: Request) -> tuple[Body, Part]:
         if request.headers.get("expect", "").lower() == "100-continue":
             self._connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        pace = None if self._link.free else Pace(self._link, self._link.up)
-        body = swallow(self._connection, request, pace, check=self._check)
+        with Pace(self._link, self._link.up) as pace:
+            body = swallow(self._connection, request, None if self._link.free else pace, check=self._check)
         self.received = body.size
         checksum = body.trailer.get(CHECKSUM) or request.headers.get(CHECKSUM, "")
         if self._check and checksum and _base64(body.crc64nvme) != checksum:
@@ -126,12 +129,25 @@ class S3:
         self._xml(f"<ListPartsResult {_XMLNS}><IsTruncated>false</IsTruncated>{listed}</ListPartsResult>")
 
     def _get(self, request: Request, key: str) -> None:
+        if key.startswith(BIG) and key.removeprefix(BIG).isdigit():
+            self._get_big(request, int(key.removeprefix(BIG)))
+            return
         found = self._state.ask("get", key)
         if found is None:
             self._error(404, "NoSuchKey") if request.method == "GET" else self._connection.respond(404)
             return
         headers = {**found.headers, **_answer(found), "Last-Modified": origin.MODIFIED}
-        self.sent = origin.send_ranged(self._connection, request, self._link, found.size, headers)
+        origin.send_ranged(self._connection, request, self._link, found.size, headers)
+
+    def _get_big(self, request: Request, size: int) -> None:
+        """Answer for the huge object that every number names: nothing of it was ever stored."""
+        # The ETag of an upload in parts, as S3 has it for every object that is huge: no MD5 of the content.
+        etag = f'"{hashlib.md5(str(size).encode()).hexdigest()}-{max(1, -(-size // BIG_PART))}"'
+        headers = {"ETag": etag, "Last-Modified": origin.MODIFIED, "Content-Type": "binary/octet-stream"}
+        proof = {}
+        if request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
+            proof = {CHECKSUM: _base64(content.crc64nvme(size)), "x-amz-checksum-type": "FULL_OBJECT"}
+        origin.send_ranged(self._connection, request, self._link, size, headers, proof)
 
     def _delete(self, request: Request, key: str) -> None:
         if "uploadId" not in request.query:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import threading
+from ctypes import c_int64
 from dataclasses import dataclass, field
+from multiprocessing import Value
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,10 +33,32 @@ class Upload:
     parts: dict[int, Part] = field(default_factory=dict)
 
 
+class Counter:
+    """
+    A number that all processes add to, right at any moment: who kills a client must know how far it has come.
+
+    Must be made before the worker processes are forked.
+    """
+
+    def __init__(self) -> None:
+        self._value: Any = Value(c_int64, 0)
+
+    def add(self, count: int) -> None:
+        with self._value.get_lock():
+            self._value.value += count
+
+    def take(self) -> int:
+        return int(self._value.value)
+
+    def reset(self) -> None:
+        self._value.value = 0
+
+
 class State:
     """Every public method is one question that a worker may ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, sent: Counter) -> None:
+        self._sent = sent
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._uploads: dict[str, Upload] = {}
@@ -45,13 +69,15 @@ class State:
 
     def reset(self) -> None:
         with self._lock:
-            names = ("Get", "Put", "Post", "List", "Head", "Delete", "BytesOut", "BytesIn", "MaxInFlight")
+            names = ("Get", "Put", "Post", "List", "Head", "Delete", "BytesIn", "MaxInFlight")
             self._counts = dict.fromkeys((*names, "MaxGets", "MaxPuts"), 0)
+            self._sent.reset()
 
     def stats(self) -> dict[str, int]:
         with self._lock:
             in_flight = sum(self._in_flight.values())
-            return {**self._counts, "InFlight": in_flight, "OpenUploads": len(self._uploads)}
+            more = {"BytesOut": self._sent.take(), "InFlight": in_flight, "OpenUploads": len(self._uploads)}
+            return {**self._counts, **more}
 
     def begin(self, method: str) -> None:
         """Note that a request began."""
@@ -66,12 +92,11 @@ class State:
             ):
                 self._counts[most] = max(self._counts[most], now)
 
-    def end(self, method: str, received: int, sent: int) -> None:
-        """Note that a request ended, and its bytes of content."""
+    def end(self, method: str, received: int) -> None:
+        """Note that a request ended, and the bytes of content that came with it."""
         with self._lock:
             self._in_flight[method.capitalize()] -= 1
             self._counts["BytesIn"] += received
-            self._counts["BytesOut"] += sent
 
     def create(self, key: str, headers: Mapping[str, str]) -> str:
         with self._lock:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import mmap
 import socket
-import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from benchmarks.server.link import STEP, Pace
+from benchmarks.server.tls import TlsSocket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from typing_extensions import Buffer
+
+    from benchmarks.server.state import Counter
 
 HEAD_LIMIT = 64 * 1024
 DISCARD = 64 * 2**20
@@ -53,12 +55,12 @@ class Request:
 class Connection:
     """One client connection, plain or TLS."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket | TlsSocket, sent: Counter) -> None:
         self._sock = sock
-        self._tls = isinstance(sock, ssl.SSLSocket)
+        self._sent = sent
         self._ahead = b""
         # Never written to over plain http (MSG_TRUNC), so it costs address space, not memory.
-        self._waste = mmap.mmap(-1, 2 * STEP if self._tls else DISCARD)
+        self._waste = mmap.mmap(-1, 2 * STEP if isinstance(sock, TlsSocket) else DISCARD)
 
     def close(self) -> None:
         self._sock.close()
@@ -113,7 +115,7 @@ class Connection:
         """
         step = STEP if pace else len(self._waste)
         while count:
-            if self._ahead or self._tls:
+            if self._ahead or isinstance(self._sock, TlsSocket):
                 got = self.read_into(memoryview(self._waste)[: min(count, len(self._waste), step)])
             else:
                 flags = socket.MSG_TRUNC | (0 if pace else socket.MSG_WAITALL)
@@ -126,6 +128,11 @@ class Connection:
 
     def send(self, piece: Buffer) -> None:
         self._sock.sendall(piece)
+
+    def send_content(self, piece: memoryview) -> None:
+        """Send a piece of an object. It is counted first: of a client that goes away, who knows what it has had."""
+        self._sent.add(len(piece))
+        self.send(piece)
 
     def respond(self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
         """Send a whole answer that is in memory."""

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from benchmarks.server import origin
 from benchmarks.server.s3 import BUCKET, S3
+from benchmarks.server.tls import TlsSocket
 from benchmarks.server.wire import Connection, Request
 
 if TYPE_CHECKING:
     import ssl
 
     from benchmarks.server.link import Link
-    from benchmarks.server.state import RemoteState
+    from benchmarks.server.state import Counter, RemoteState
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Worker:
     state: RemoteState
     link: Link
     check: bool
+    sent: Counter
 
     def accept(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         """Serve every connection that comes in, until the process ends."""
@@ -39,9 +41,7 @@ class Worker:
     def _converse(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if tls:
-                sock = tls.wrap_socket(sock, server_side=True)
-            connection = Connection(sock)
+            connection = Connection(TlsSocket(sock, tls) if tls else sock, self.sent)
         except OSError:
             sock.close()
             return
@@ -62,23 +62,25 @@ class Worker:
                 self._control(connection, request)
                 continue
             self.state.ask("begin", request.method)
-            sent = received = 0
+            received = 0
             try:
                 time.sleep(self.link.latency)
-                sent, received = self._answer(connection, request, s3)
+                received = self._answer(connection, request, s3)
             finally:
-                self.state.ask("end", request.method, received, sent)
+                self.state.ask("end", request.method, received)
             if request.headers.get("connection", "").lower() == "close":
                 return
 
-    def _answer(self, connection: Connection, request: Request, s3: S3) -> tuple[int, int]:
-        if request.path.startswith(("/origin/", "/plain/", "/chunked/")):
-            return origin.serve(connection, request, self.link), 0
+    def _answer(self, connection: Connection, request: Request, s3: S3) -> int:
+        """Answer a request; give the bytes of content that came with it."""
         if f"{request.path}/".startswith(f"/{BUCKET}/"):
             s3.serve(request)
-            return s3.sent, s3.received
-        connection.respond(404)
-        return 0, 0
+            return s3.received
+        if request.path.startswith(("/origin/", "/plain/", "/chunked/")):
+            origin.serve(connection, request, self.link)
+        else:
+            connection.respond(404)
+        return 0
 
     def _control(self, connection: Connection, request: Request) -> None:
         if request.path == "/_reset":

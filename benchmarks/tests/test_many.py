@@ -21,6 +21,7 @@ from benchmarks.many.scenarios import Entry, Scenario
 from benchmarks.many.store import StoreOptions
 from benchmarks.many.task import Task, What, last_json
 from benchmarks.measure import Usage
+from benchmarks.one import report as one_report
 
 STORE = StoreOptions(objects=50, size=100)
 # Does the task as a tool would, spoilt as it was told.
@@ -199,14 +200,17 @@ def test_the_report_writes_both_tables_each_in_its_place(tmp_path: Path) -> None
         done = runs("s3stream", 100_000, [(wall, 5, 70)]) + runs("s5cmd", 100_000, [(40.0, 50, 90)])
         text = json.dumps({**record("many-download", entries, done), "date": date})
         (folder / f"{date}-many-download.json").write_text(text)
-    readme.write_text(f"a\n{report.START}\n{report.END}\nb\n{many_report.START}\nold\n{many_report.END}\nc\n")
+    readme.write_text(
+        f"a\n{report.START}\n{report.END}\nb\n{many_report.START}\nold\n{many_report.END}\nc\n{one_report.START}\n{one_report.END}\n"
+    )
     command.write_readme(readme, folder)
     before, _, rest = readme.read_text().partition(many_report.START)
     assert before == f"a\n{report.START}\nNo results yet: run `make bench`.\n{report.END}\nb\n"
     assert "| s3stream | 10000 | 4.00 | 10000 | 50 | 0.10 |" in rest
     assert "the working disk is ext4" in rest
     assert "old" not in rest
-    assert rest.endswith(f"{many_report.END}\nc\n")
+    assert f"{many_report.END}\nc\n" in rest
+    assert rest.endswith(f"{one_report.START}\nNo results yet: run `make bench`.\n{one_report.END}\n")
 
 
 def test_a_proof_is_of_more_than_one_page() -> None:

@@ -227,3 +227,62 @@ def test_what_was_served_is_counted(checking: Endpoint) -> None:
     told = {name: stats[name] for name in ("Get", "Put", "BytesOut", "BytesIn", "InFlight")}
     assert told == {"Get": 1, "Put": 1, "BytesOut": 1234, "BytesIn": len(CONTENT), "InFlight": 0}
     assert json.dumps(stats)
+
+
+def test_a_huge_object_has_the_checksum_of_its_content(connection: http.client.HTTPConnection) -> None:
+    """HEAD tells the checksum of all of it, if asked; a range holds its bytes, and no checksum that is not its own."""
+    path, mode, size = "/bench/big/3000000", {"x_amz_checksum_mode": "ENABLED"}, 3_000_000
+    whole = b"".join(bytes(content.at(start, 1_000_000)) for start in range(0, size, 1_000_000))
+    response, _ = ask(connection, "HEAD", path, **mode)
+    assert response.headers[CRC] == base64_crc(whole)
+    assert response.headers["x-amz-checksum-type"] == "FULL_OBJECT"
+    assert int(response.headers["Content-Length"]) == size
+    etag = response.headers["ETag"]
+    assert CRC not in ask(connection, "HEAD", path)[0].headers
+    response, body = ask(connection, "GET", path, Range="bytes=2000000-2000099", If_Match=etag, **mode)
+    assert (response.status, body) == (206, whole[2_000_000:2_000_100])
+    assert CRC not in response.headers
+    assert ask(connection, "GET", path, Range="bytes=0-9", If_Match='"another"')[0].status == 412
+    assert ask(connection, "HEAD", "/bench/big/3000001")[0].headers["ETag"] != etag
+
+
+@pytest.mark.parametrize("size", [0, 1, content.PERIOD, content.PERIOD + 1, 7 * content.PERIOD - 1])
+def test_the_checksum_of_a_huge_object_is_that_of_its_bytes(size: int) -> None:
+    """It is joined from the checksum of one period, so that 100 GiB take no time."""
+    whole = b"".join(bytes(content.at(start, size - start)) for start in range(0, size, content.SLICE))
+    assert content.crc64nvme(size) == checksums.crc64nvme(whole)
+
+
+def test_a_range_over_tls_holds_the_content_at_its_offset(fast: Endpoint) -> None:
+    """Pieces larger than a TLS record arrive whole and in order, one answer after the other."""
+    trust = ssl.create_default_context(cafile=fast.ca)
+    connection = http.client.HTTPSConnection(urlsplit(fast.https or "").netloc, timeout=10, context=trust)
+    for start in (0, 5, content.PERIOD - 10):
+        _, body = ask(connection, "GET", "/bench/big/9000000", Range=f"bytes={start}-{start + 299_999}")
+        assert body == bytes(content.at(start, 300_000))
+    connection.close()
+
+
+def test_bytes_are_counted_while_they_go_out(fast: Endpoint) -> None:
+    """Who kills a client sees how far it is, and what was sent to one that went away stays counted."""
+    fast.reset()
+    with socket.create_connection(("127.0.0.1", int(urlsplit(fast.http).port or 0))) as sock:
+        sock.sendall(b"GET /bench/big/1000000000 HTTP/1.1\r\nHost: bench\r\n\r\n")
+        sock.recv(2000, socket.MSG_WAITALL)  # More than the head of the answer.
+        assert fast.stats()["InFlight"] >= 1
+        assert 0 < fast.stats()["BytesOut"] < 1_000_000_000
+    until = time.monotonic() + 10
+    while fast.stats()["InFlight"] and time.monotonic() < until:
+        time.sleep(0.01)
+    assert 0 < fast.stats()["BytesOut"] < 1_000_000_000
+
+
+def test_a_line_that_was_idle_does_not_begin_with_a_burst() -> None:
+    """The first body after a pause takes its whole time, also where others have been before it."""
+    line = SharedLine(1_000_000.0)
+    for _ in range(2):
+        time.sleep(2 * CREDIT)
+        began = time.monotonic()
+        with Pace(Link(), line) as pace:
+            pace.passed(50_000)
+        assert time.monotonic() - began >= 0.049
