@@ -85,10 +85,10 @@ class Search(_Known):
     Finds the setting that :func:`~airflow_s3stream.plan.tuning.choose` would choose from the whole grid, in few steps.
 
     What it builds on: speed grows with connections until something is full, the line, the store or this machine (as
-    its CPU shows), and may fall after; a connection more never carries more than the one before. Larger parts hide the wait for the first
-    byte, until that is a small share of each. So it climbs from the default along the connections, goes down to the
-    fewest that still do, tries other part sizes there, and measures again where the choice hangs on less than the error
-    of a measurement.
+    its CPU shows), and may fall after; a connection more never carries more than the one before. Larger parts hide the
+    wait for the first byte, until that is a small share of each. So it climbs from the default along the connections,
+    goes down to the fewest that still do, tries other part sizes there, and measures again where the choice hangs on
+    less than the error of a measurement.
 
     :param default: measured first, whether or not the grid has it.
     :param only_grid: it is measured for comparison, but not recommended if the grid does not have it.
