@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _NOTED = 8 * MiB  # bytes after which a range that is under way goes to the journal; so many are fetched again at most
 _BACKLOG = 8 * MiB  # bytes that may wait for the disk at most
-_BACKLOG_PARTS = 2  # the same in ranges: what waits is lost in a kill, and fetched again
+_BACKLOG_PARTS = 1  # the same in ranges: what waits is lost in a kill, and fetched again
 
 
 class _Batch(NamedTuple):

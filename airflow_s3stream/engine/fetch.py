@@ -139,6 +139,7 @@ class Fetch:
 
     def finish(self, job: WholeJob, size: int | None) -> None:
         """Have a whole body proved and delivered, where that costs least."""
+        self.budget_refund()  # now: those that deliver it may be far behind the network
         if self.destination.inline and size is not None and size <= SMALL:
             # A copy of it is all that is wanted; handing it to another thread would cost more than proving it.
             self._finish_here(job)
@@ -171,7 +172,6 @@ class Fetch:
         self._unknown = max(_UNKNOWN, size, self._unknown - self._unknown // 16)
         self._reserved -= reserved
         self._memory.release(reserved - held)
-        self.budget_refund()
 
     def budget_refund(self) -> None:
         """Give the budget back a retry, for progress made."""
