@@ -139,9 +139,9 @@ class TestDownloads:
 
     def test_first_ranges_differ_in_length(self, store: ReadStore) -> None:
         """So that they do not all end together, and every moment shows as many of the waits between as any other."""
-        get(store, options=few(connections=(2,), part_sizes=(4 * MiB,), full_grid=True))
-        first, second = store.gets[0].range, store.gets[1].range
-        assert sorted((first, second)) == [(0, 2 * MiB - 1), (2 * MiB, 6 * MiB - 1)]  # type: ignore[type-var]
+        options = few(connections=(2,), part_sizes=(4 * MiB,), full_grid=True)
+        get(store, options=options)
+        assert {(0, 2 * MiB - 1), (2 * MiB, 6 * MiB - 1)} <= set(store.ranges_of("big"))
 
     def test_bytes_are_limited(self, store: ReadStore) -> None:
         result = get(store, options=few(max_bytes=16 * MiB), chances=chances(0.0001))
@@ -201,10 +201,11 @@ class TestDownloads:
 
     def test_a_store_that_throttles_is_not_pressed(self, store: ReadStore) -> None:
         """It bears 4 connections at once; what 16 do is not measured to its end, and not recommended."""
-        store.faults += [readlies.gets(faults.at_most_at_once(4)), readlies.gets(readlies.slow(0.03))]
-        tick = chances()
-        waiting = Chances(clock=tick.clock, sleep=lambda seconds: time.sleep(0.1), draw=tick.draw)
-        result = get(store, options=few(connections=(2, 16), part_sizes=(MiB,), full_grid=True), chances=waiting)
+        # Each answer takes so long that all requests of a setting are there at once, however slow this machine is; and
+        # as answers take real time, so does the tune.
+        store.faults += [readlies.gets(faults.at_most_at_once(4)), readlies.gets(readlies.slow(0.3))]
+        options = few(connections=(2, 16), part_sizes=(MiB,), max_seconds=60.0)
+        result = get(store, options=options, chances=None)
         by_count = {sample.connections: sample for sample in result.samples}
         assert by_count[16].throttled
         assert by_count[16].errors >= by_count[16].throttles >= 2
