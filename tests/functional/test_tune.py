@@ -361,10 +361,12 @@ class TestCopies:
         assert all(0 <= span.start < span.stop <= 64 * MiB for span in spans)
 
     def test_a_source_that_throttles_is_heard(self, sink: Opened) -> None:
-        with serving(64 * MiB, faults.at_most_at_once(5)) as origin:
+        """It bears 5 requests at once, and says so with 429; its answers take time, and so does the tune."""
+        crowded = faults.throttle(429).where(lambda request: request.concurrent > 5)
+        with serving(64 * MiB, crowded, readlies.slow(0.3)) as origin:
             source = HttpSource(origin.url, timeouts=QUICK, connections=16)
-            options = few(connections=(2, 16), part_sizes=(5 * MiB,), full_grid=True)
-            result = self.copy(sink, source=source, options=options)
+            options = few(connections=(2, 16), part_sizes=(5 * MiB,), max_seconds=60.0)
+            result = self.copy(sink, source=source, options=options, chances=None)
         by_count = {sample.connections: sample for sample in result.samples}
         assert by_count[16].throttled
         assert result.connections == 2
