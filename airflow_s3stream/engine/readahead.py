@@ -279,7 +279,7 @@ class ReadAhead:
             self._held += size
             if self._waits_for and part is self._parts[0]:
                 there = sum(map(len, part.pieces)) if len(part.pieces) < _FEW else _ENOUGH
-                if there >= min(self._waits_for, _ENOUGH):
+                if self._full or there >= min(self._waits_for, _ENOUGH):  # full: no more will come before it takes some
                     self._changed.notify_all()
             full = self._full
             if full:
