@@ -430,6 +430,8 @@ class TestMemory:
         large.put("big", 300 * PART, etag='"opaque"')
         large.put("other", 300 * PART, etag='"opaque"')
         large.put("up/../big", 200 * PART, etag='"opaque"')
+        large.put("big", self.LARGE // 8, etag='"opaque"')
+        large.put("other", self.LARGE // 8, etag='"opaque"')
         keys = {"big": {"connections": 4}, "other": {"connections": 1, "part_size": None}, "up/../big": {}}
         with contextlib.ExitStack() as held:
             streams = {
