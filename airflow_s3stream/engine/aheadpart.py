@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from airflow_s3stream.engine.ranges import RangeJob
@@ -11,18 +12,31 @@ if TYPE_CHECKING:
     from airflow_s3stream.engine.ranges import RangeOwner
 
 
+class State(Enum):
+    """What becomes of a range's connection. Only the network thread changes it."""
+
+    FLOWS = "under way, or waiting to be asked for again"
+    PAUSED = "connected, and not read from"
+    PARKED = "paused for so long that it has no connection any more"
+    ENDED = "complete, or lost"
+
+
 class AheadPart(RangeJob):
     """A range, and what of it has arrived and not been taken."""
 
-    __slots__ = ("ended", "front", "parked", "paused_at", "pieces")
+    __slots__ = ("front", "paused_at", "pieces", "state")
 
     def __init__(self, owner: RangeOwner, start: int, stop: int) -> None:
         super().__init__(owner, start, stop)
         self.front = start  # offset of the first byte that is still wanted; ``pieces`` begins there
         self.pieces: deque[bytes] = deque()
-        self.ended = False
-        self.paused_at: float | None = None
-        self.parked = False  # paused for so long that it has no connection any more
+        self.state = State.FLOWS
+        self.paused_at = 0.0
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing of it comes until it is let go on."""
+        return self.state in (State.PAUSED, State.PARKED)
 
     def pop(self, most: int) -> bytes:
         """Take the first piece, or the first ``most`` bytes of it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import closing
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from botocore.exceptions import ClientError, FlexibleChecksumError
 from airflow_s3stream.config import KiB
 from airflow_s3stream.engine.reader import ANSWER_LIMIT, ATTRIBUTES
 from airflow_s3stream.engine.s3errors import translate
+from airflow_s3stream.engine.stop import POLL
 from airflow_s3stream.exceptions import (
     IntegrityError,
     LocalError,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 BOTO3_CONNECTIONS = 16
 """GETs under way at once at most; a client for it needs a pool of as many."""
 _CHUNK = 256 * KiB
-_PAUSE = 0.02  # seconds between looks whether a paused GET may go on
 _RAW = ("ListObjectsV2", "GetObjectAttributes")  # of which what the store sent is kept as it is
 _CANCELLED, _PAUSED = object(), object()
 
@@ -57,6 +56,7 @@ class Boto3Reader:
         self._threads = 0
         self._open: set[Get] = set()
         self._closed = False
+        self._moved = threading.Condition()  # when a GET is resumed or dropped
         self._local = threading.local()
         for operation in _RAW:
             client.meta.events.register(f"before-parse.s3.{operation}", self._keep_page)
@@ -85,7 +85,9 @@ class Boto3Reader:
 
     def cancel(self, get: Get) -> None:
         """Forget a GET; its thread ends it in its own time."""
-        get.line = _CANCELLED
+        with self._moved:
+            get.line = _CANCELLED
+            self._moved.notify_all()
 
     def pause(self, get: Get) -> None:
         """Read no more of it after the piece at hand."""
@@ -94,8 +96,10 @@ class Boto3Reader:
 
     def resume(self, get: Get) -> None:
         """Read on."""
-        if get.line is _PAUSED:
-            get.line = None
+        with self._moved:
+            if get.line is _PAUSED:
+                get.line = None
+                self._moved.notify_all()
 
     def wake(self) -> None:
         """Make ``poll`` return."""
@@ -107,7 +111,7 @@ class Boto3Reader:
             return
         self._closed = True
         for get in self._open:
-            get.line = _CANCELLED
+            self.cancel(get)
         for _ in range(self._threads):
             self._asked.put(None)
         for operation in _RAW:
@@ -164,8 +168,9 @@ class Boto3Reader:
                 get.body.append(chunk)
             elif get.write([chunk]):
                 return
-            while get.line is _PAUSED:
-                time.sleep(_PAUSE)
+            with self._moved:
+                while get.line is _PAUSED:
+                    self._moved.wait(POLL)
 
     def _list(self, get: Get) -> None:
         names = {"prefix": "Prefix", "start-after": "StartAfter", "max-keys": "MaxKeys", "delimiter": "Delimiter",

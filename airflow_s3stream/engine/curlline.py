@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pycurl
@@ -26,7 +27,7 @@ _DNS_SHUFFLE_ADDRESSES = 275  # CURLOPT_..., which pycurl has no name for
 class Line:
     """One easy handle, set up once and used for one GET after another."""
 
-    __slots__ = ("_begun", "_head", "_kind", "_limit", "_plain", "_span", "address", "easy", "get", "waiting")
+    __slots__ = ("_begun", "_head", "_kind", "_limit", "_paused", "_plain", "_span", "address", "easy", "get", "waiting")
 
     def __init__(self, address: Address, timeouts: Timeouts) -> None:
         self.address = address
@@ -35,6 +36,7 @@ class Line:
         """What of the body has arrived and not been handed over."""
         self._head: list[bytes] = []
         self._begun = False
+        self._paused = False
         self._kind: tuple[object, ...] = ()
         self._limit = 0
         self._span: tuple[int, int] | None = None
@@ -70,8 +72,22 @@ class Line:
             easy.setopt(pycurl.BUFFERSIZE, _PLAIN_BUFFER if plain else _RANGE_BUFFER)
             self._plain = plain
 
+    def pause(self) -> None:
+        """Have libcurl take no more of the body."""
+        self._paused = True
+        with suppress(pycurl.error):  # not connected yet; it is paused again with the first bytes that come
+            self.easy.pause(pycurl.PAUSE_RECV)
+
+    def resume(self) -> None:
+        """Have it go on."""
+        self._paused = False
+        with suppress(pycurl.error):
+            self.easy.pause(pycurl.PAUSE_CONT)
+
     def hand_over(self) -> bool:
         """Pass on what of the body has arrived; False: the GET is to end here."""
+        if self._paused:
+            self.pause()
         get: Get = self.get
         try:
             if not self._begun and not self._begin(get):
@@ -119,7 +135,7 @@ class Line:
             self.get = None
         self.waiting.clear()
         self._head.clear()
-        self._begun = False
+        self._begun = self._paused = False
 
     def _shape(self, get: Get, secrets: Secrets) -> None:
         # Signed by libcurl with the rest. Not for a list or attributes: AWS refuses x-amz headers that an operation

@@ -118,17 +118,14 @@ class CurlReader:
             self._retire(line)
 
     def pause(self, get: Get) -> None:
-        """Take no more of its body for now."""
-        self._pause(get, pycurl.PAUSE_RECV)
+        """Take no more of its body for now, but for what is on its way to us."""
+        if get.line is not None:
+            get.line.pause()
 
     def resume(self, get: Get) -> None:
         """Go on with it."""
-        self._pause(get, pycurl.PAUSE_CONT)
-
-    def _pause(self, get: Get, what: int) -> None:
         if get.line is not None:
-            with suppress(pycurl.error):  # it has no connection yet, or none any more
-                get.line.easy.pause(what)
+            get.line.resume()
 
     def wake(self) -> None:
         """Make ``poll`` return."""

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from airflow_s3stream.engine.aheadpart import AheadPart, without_first
+from airflow_s3stream.engine.aheadpart import AheadPart, State, without_first
 from airflow_s3stream.engine.stop import POLL
 from airflow_s3stream.exceptions import Stopped
 from airflow_s3stream.plan.speeds import Speeds
@@ -139,7 +139,7 @@ class ReadAhead:
             piece = part.pop(left)
             given.append(piece)
             left -= len(piece)
-            if part.ended and not part.pieces:
+            if part.state is State.ENDED and not part.pieces:
                 self._parts.popleft()
         self.position += most - left
         self._held -= most - left
@@ -150,7 +150,7 @@ class ReadAhead:
             part = self._parts.popleft()
             self._held -= sum(map(len, part.pieces))
             part.pieces.clear()
-            if not part.ended:
+            if part.state is not State.ENDED:
                 self._stale.append(part)
         if self._parts:
             self._held -= self._parts[0].skip_to(offset)
@@ -199,7 +199,7 @@ class ReadAhead:
             stale, self._stale = self._stale, []
         for part in stale:
             self._speeds.ended(part)
-            if not (part.ended or part.parked):
+            if part.state in (State.FLOWS, State.PAUSED):
                 self._run.loop.drop(part)
         if self._full:
             self._rest()
@@ -221,25 +221,25 @@ class ReadAhead:
             self._paused = True
             first = 1 if self._hungry else 0
             # One of which all bytes have come is about to end, unless it is paused.
-            resting = [part for part in list(self._parts)[first:] if part.left and part.paused_at is None]
-            for part in resting:
-                part.paused_at = self._run.clock()
+            resting = [part for part in list(self._parts)[first:] if part.left and part.state is State.FLOWS]
+        now = self._run.clock()
         for part in resting:
+            part.state, part.paused_at = State.PAUSED, now
             self._speeds.paused(part)
             self._run.readers.pause(part.get)
 
     def _let_go_on(self) -> None:
         with self._changed:
-            resting = [part for part in self._parts if part.paused_at is not None and not part.ended]
+            resting = [part for part in self._parts if part.rests]
             low = self._low
             hungry = self._hungry and bool(resting) and resting[0] is self._parts[0]
             going = resting if low else resting[:1] if hungry else []
             self._paused = len(going) < len(resting)
         now = self._run.clock()
         for part in going:
-            part.paused_at = None
-            if part.parked:
-                part.parked = False
+            parked = part.state is State.PARKED
+            part.state = State.FLOWS
+            if parked:
                 self._run.loop.start(part)
             else:
                 self._speeds.resumed(part)
@@ -247,19 +247,19 @@ class ReadAhead:
         if self._hungry and resting and self._run.loop.busy > self._run.width.allowed:
             self._park(resting[-1])  # after throttling, those that rest must not keep the one waited for from its turn
         for part in resting[len(going) :]:
-            if part.left and not part.parked and part.paused_at is not None and now - part.paused_at > _PATIENCE:
+            if part.left and now - part.paused_at > _PATIENCE:
                 self._park(part)
 
     def _park(self, part: AheadPart) -> None:
-        if part.paused_at is not None and not part.parked:
-            part.parked = True
+        if part.state is State.PAUSED:
+            part.state = State.PARKED
             self._run.loop.drop(part)
 
     # What ranges tell.
 
     def asked(self, job: RangeJob) -> None:
         """Note that a request goes out."""
-        cast("AheadPart", job).paused_at = None
+        cast("AheadPart", job).state = State.FLOWS
         self._speeds.asked(job)
 
     def begun(self, job: RangeJob) -> None:
@@ -282,8 +282,6 @@ class ReadAhead:
                 if self._full or there >= min(self._waits_for, _ENOUGH):  # full: no more will come before it takes some
                     self._changed.notify_all()
             full = self._full
-            if full:
-                part.paused_at = None  # it flows, so it was not connected yet when it was paused
         if not full:
             return
         if threading.current_thread() is self._thread:
@@ -312,7 +310,7 @@ class ReadAhead:
 
     def _complete(self, part: AheadPart) -> None:
         with self._changed:
-            part.ended = True
+            part.state = State.ENDED
             if not part.pieces and self._parts and part is self._parts[0]:
                 self._parts.popleft()
             self._changed.notify_all()
