@@ -27,7 +27,9 @@ _DNS_SHUFFLE_ADDRESSES = 275  # CURLOPT_..., which pycurl has no name for
 class Line:
     """One easy handle, set up once and used for one GET after another."""
 
-    __slots__ = ("_begun", "_head", "_kind", "_limit", "_paused", "_plain", "_span", "address", "easy", "get", "waiting")
+    __slots__ = (
+        "_begun", "_head", "_kind", "_limit", "_paused", "_plain", "_span", "address", "easy", "get", "waiting",
+    )  # fmt: skip
 
     def __init__(self, address: Address, timeouts: Timeouts) -> None:
         self.address = address

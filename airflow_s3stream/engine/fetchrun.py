@@ -49,6 +49,7 @@ class FetchRun:
     One download under way.
 
     :param uri: what people call it.
+    :param threads: that bodies are taken on.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class FetchRun:
         stop: StopFlag | None = None,
         listener: Listener | None = None,
         chances: Chances | None = None,
+        threads: int = 1,
     ) -> None:
         chances = chances or Chances()
         self.options = options
@@ -73,7 +75,7 @@ class FetchRun:
         first = options.connections or START_CONNECTIONS
         most = options.connections or MOST_CONNECTIONS
         self.width = Width(min(first, affordable(first)), self._afford(most), chances.clock)
-        self.readers = Readers(client, bucket, connections=most, timeouts=options.timeouts)
+        self.readers = Readers(client, bucket, connections=most, timeouts=options.timeouts, threads=threads)
         if self.readers.obstacle:
             self.warnings.append(f"everything is read through boto3, which is slow: {self.readers.obstacle}")
         self.began = chances.clock()

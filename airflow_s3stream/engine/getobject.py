@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_s3stream.engine.absorb import Absorber
 from airflow_s3stream.engine.cleanup import add
+from airflow_s3stream.engine.curlcrew import threads_for
 from airflow_s3stream.engine.events import Noted, ObjectFinished, ObjectStarted
 from airflow_s3stream.engine.fetchrun import FetchRun
 from airflow_s3stream.engine.follower import Follower
@@ -61,7 +62,10 @@ def get_object(
     :raises S3StreamError: see :mod:`airflow_s3stream.exceptions`.
     """
     options = options or GetOptions()
-    run = FetchRun(client, bucket, f"s3://{bucket}/{key}", options, stop=stop, listener=listener, chances=chances)
+    run = FetchRun(
+        client, bucket, f"s3://{bucket}/{key}", options, stop=stop, listener=listener, chances=chances,
+        threads=threads_for(options.connections),
+    )  # fmt: skip
     try:
         file = ObjectFile(path, resume=options.resume, if_exists=options.if_exists)
         getting = _Getting(run, key, file, options)
@@ -143,9 +147,7 @@ class _Getting:
         self.begun = True
         part_size = options.part_size or part_size_for(head.size, options.connections)
         part_size = paced(part_size, options.max_bandwidth) or part_size
-        absorber = Absorber(
-            self._file, algorithm, run.limits, done=done, ends=ends, part_size=part_size, wake=run.readers.wake
-        )
+        absorber = Absorber(self._file, algorithm, done=done, ends=ends)
         self._absorber = absorber
         follower = None
         try:
@@ -162,9 +164,6 @@ class _Getting:
                 )
             )  # fmt: skip
             run.drive(transfer)
-            absorber.close()
-            if absorber.error:
-                raise absorber.error
             if promise and follower:
                 follower.finish()
             elif promise:

@@ -56,8 +56,6 @@ class ObjectFetch:
 
     def turn(self) -> bool:
         """Drop what is slow, say how far it is."""
-        if self._absorber.error:
-            raise self._absorber.error
         for job in cast("list[RangeJob]", self._speeds.slow()):
             if self._run.loop.move(job):
                 self._speeds.moved(job)
@@ -68,7 +66,7 @@ class ObjectFetch:
             self._credited += answers * WHOLE
             self._run.width.answered(answers)
         self.tick()
-        return bool(self._under_way or self._gaps.left or not self._absorber.idle)
+        return bool(self._under_way or self._gaps.left)
 
     def tell(self, event: Event) -> None:
         """Pass on an event."""
@@ -85,7 +83,7 @@ class ObjectFetch:
         self._speeds.begun(job)
 
     def take(self, job: RangeJob, pieces: list[bytes]) -> None:
-        """Hand bytes over to be written."""
+        """Write bytes, on the reader's thread."""
         self._absorber.put(job, pieces)
 
     def arrived(self, job: RangeJob) -> None:

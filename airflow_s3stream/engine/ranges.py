@@ -17,7 +17,7 @@ _PROGRESS = MiB  # bytes that make a break a new one rather than the same again
 
 
 class RangeOwner(Protocol):
-    """Who wants the range. All on the network thread, but for ``take`` where boto3 reads."""
+    """Who wants the range. All on the network thread, but ``begun`` and ``take``, which are on the reader's."""
 
     @property
     def key(self) -> str:

@@ -112,7 +112,7 @@ class Reader(Protocol):
         """Drop a GET that is under way and the connection it used; it will not be given by ``poll``."""
 
     def pause(self, get: Get) -> None:
-        """Take no more of its body for now; what has been read already still comes, and one not connected yet flows."""
+        """Take no more of its body for now; what has been read already still comes, and so do its first bytes."""
 
     def resume(self, get: Get) -> None:
         """Go on with it."""

@@ -9,6 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_s3stream.engine.address import find_address
 from airflow_s3stream.engine.boto3reader import Boto3Reader
+from airflow_s3stream.engine.curlcrew import CurlCrew
 from airflow_s3stream.engine.curlreader import CurlReader, signable
 
 if TYPE_CHECKING:
@@ -29,17 +30,22 @@ class Readers:
     """
     Reads from one bucket, by whichever reader can.
 
+    :param threads: that bodies are taken on; 1: on the one that calls :meth:`poll`.
     :raises S3StreamError: no credentials, or a bucket name that cannot be.
     """
 
-    def __init__(self, client: S3Client, bucket: str, *, connections: int, timeouts: Timeouts) -> None:
+    def __init__(
+        self, client: S3Client, bucket: str, *, connections: int, timeouts: Timeouts, threads: int = 1
+    ) -> None:
         self._client = client
         self._bucket = bucket
         self._address = find_address(client, bucket)
         self.obstacle = self._address.obstacle
         """Why libcurl cannot be used at all; "" if it can."""
-        self._curl: CurlReader | None = None
-        if not self.obstacle:
+        self._curl: CurlReader | CurlCrew | None = None
+        if not self.obstacle and threads > 1:
+            self._curl = CurlCrew(self._address, connections=connections, timeouts=timeouts, threads=threads)
+        elif not self.obstacle:
             self._curl = CurlReader(self._address, connections=connections, timeouts=timeouts)
         self._boto3: Boto3Reader | None = None
         self.moves = 0
@@ -115,7 +121,7 @@ class Readers:
         """Ask boto3 for new credentials, since the store says that these have expired."""
         self._address.credentials.look(now=True)
 
-    def _reader_of(self, get: Get) -> CurlReader | Boto3Reader:
+    def _reader_of(self, get: Get) -> CurlReader | CurlCrew | Boto3Reader:
         if self._curl is not None and (get.key is None or signable(get.key)):
             return self._curl
         return self._through_boto3()

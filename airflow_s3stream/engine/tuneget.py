@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_s3stream.engine.absorb import Absorber
+from airflow_s3stream.engine.curlcrew import threads_for
 from airflow_s3stream.engine.curlreader import signable
 from airflow_s3stream.engine.loop import Loop
 from airflow_s3stream.engine.objecthead import ask_head
@@ -54,7 +55,7 @@ class GetTrials:
         """Move ranges until the trial has seen enough."""
         setting, place = trial.setting, self._place
         readers = self._readers(setting.connections)
-        absorber = Absorber(_Nowhere(), "crc64nvme", place.limits, wake=readers.wake)
+        absorber = Absorber(_Nowhere(), "crc64nvme")
         ranges = _Ranges(self, trial, absorber, place)
         width = _CountingWidth(setting.connections, trial, place)
         ranges.loop = Loop(readers, ranges, place.options.retry, place.limits, width, draw=place.chances.draw)
@@ -89,7 +90,9 @@ class GetTrials:
 
     def _readers(self, connections: int) -> Readers:
         timeouts = self._place.options.timeouts
-        readers = Readers(self._client, self._bucket, connections=connections, timeouts=timeouts)
+        readers = Readers(
+            self._client, self._bucket, connections=connections, timeouts=timeouts, threads=threads_for(connections)
+        )
         if readers.obstacle and not self.warnings:
             self.warnings.append(f"everything is read through boto3, which is slow: {readers.obstacle}")
         return readers
@@ -147,8 +150,6 @@ class _Ranges:
 
     def turn(self) -> bool:
         """See whether it is enough; then drop what is under way."""
-        if self._absorber.error:
-            raise self._absorber.error
         self._trial.requests = self.loop.requests
         if not self._over and self._trial.look(under_way=self._begun >= self._trial.setting.connections):
             self._over = True
@@ -170,10 +171,11 @@ class _Ranges:
     def begun(self, job: RangeJob) -> None:
         """Note that its answer has come."""
         asked = self._asked.pop(job, None)
-        # The first of each connection waited for a handshake too.
-        if asked is not None and self._begun >= self._trial.setting.connections:
-            self._trial.first_bytes.append(self._clock() - asked)
-        self._begun += 1
+        with self._counting:
+            # The first of each connection waited for a handshake too.
+            if asked is not None and self._begun >= self._trial.setting.connections:
+                self._trial.first_bytes.append(self._clock() - asked)
+            self._begun += 1
 
     def take(self, job: RangeJob, pieces: list[bytes]) -> None:
         """Count, and hand over to where checksums are computed."""

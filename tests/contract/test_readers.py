@@ -17,6 +17,7 @@ import pytest
 from airflow_s3stream.config import MiB, Timeouts
 from airflow_s3stream.engine.address import find_address
 from airflow_s3stream.engine.boto3reader import Boto3Reader
+from airflow_s3stream.engine.curlcrew import CurlCrew
 from airflow_s3stream.engine.curlreader import CurlReader, signable
 from airflow_s3stream.engine.reader import Get, Reader
 from airflow_s3stream.engine.s3client import new_client
@@ -46,7 +47,7 @@ class Make(Protocol):
     def __call__(self, store: ReadStore | str, *, bucket: str = BUCKET, verify: str | None = None) -> Reader: ...
 
 
-@pytest.fixture(params=["curl", "boto3"])
+@pytest.fixture(params=["curl", "crew", "boto3"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -63,6 +64,8 @@ def make(kind: str) -> Iterator[Make]:
             made: Reader
             if kind == "curl":
                 made = CurlReader(find_address(client, bucket), connections=8, timeouts=TIMEOUTS)
+            elif kind == "crew":
+                made = CurlCrew(find_address(client, bucket), connections=8, timeouts=TIMEOUTS, threads=2)
             else:
                 made = Boto3Reader(client, bucket)
             stack.callback(made.close)
