@@ -155,14 +155,14 @@ class Tuning:
         return result
 
     def _run(self) -> None:
+        setting = self._order.next()
         self._place.tell(
             TuneStarted(
                 kind=self._trials.kind, uri=self._trials.uri, source=self._trials.source, size=self._trials.size,
                 settings=len(self._grid.settings()), full_grid=self._options.full_grid,
-                max_bytes=self._options.bytes, max_seconds=self._options.seconds, first=self._first,
+                max_bytes=self._options.bytes, max_seconds=self._options.seconds, first=setting or self._first,
             )
         )  # fmt: skip
-        setting = self._order.next()
         while setting is not None:
             box = self._box(setting)
             sample = self._measure(setting, box) if box else None
@@ -192,7 +192,8 @@ class Tuning:
         least = _ENOUGH * max((sample.bytes_per_second for sample in self._order.samples), default=0.0)
         least = max(least, _LEAST_BYTES)
         if left < least or remaining < _LEAST_SECONDS:
-            self._stopped_by = "max_bytes" if left < least else "max_seconds"
+            if not self._order.done:
+                self._stopped_by = "max_bytes" if left < least else "max_seconds"
             return None
         if self._options.full_grid:
             settings = max(1, len(self._grid.settings()) - len(self._order.samples))

@@ -30,6 +30,10 @@ class Order(Protocol):
         """Take the measurement of the setting that was named last."""
 
     @property
+    def done(self) -> bool:
+        """Whether enough is known to choose; what :meth:`next` names after that is only for comparison."""
+
+    @property
     def samples(self) -> list[Sample]:
         """What is known: one of each setting, in the order in which they came."""
 
@@ -45,8 +49,11 @@ class _Known:
         self._grid = grid
         self._default = default
         self._only_grid = only_grid
+        self._apart = only_grid and default not in grid
         self.by_setting: dict[Setting, Sample] = {}
         self._steps = self._walk()
+        self.done = False
+        """Whether enough is known to choose."""
 
     @property
     def samples(self) -> list[Sample]:
@@ -61,7 +68,12 @@ class _Known:
 
     def next(self) -> Setting | None:
         """Name the setting to measure; None: enough is known."""
-        return next(self._steps, None)
+        setting = next(self._steps, None)
+        if setting is None and not self.done:
+            self.done = True
+            if self._apart:
+                return self._default
+        return setting
 
     def tell(self, sample: Sample) -> None:
         """Take a measurement in."""
@@ -73,10 +85,11 @@ class _Known:
 
 
 class FullGrid(_Known):
-    """Every setting once, and the default before them all; see :class:`Search`."""
+    """Every setting once, and the default before them all, or after; see :class:`Search`."""
 
     def _walk(self) -> Iterator[Setting]:
-        yield self._default
+        if not self._apart:
+            yield self._default
         yield from (setting for setting in self._grid.settings() if setting != self._default)
 
 
@@ -90,12 +103,13 @@ class Search(_Known):
     goes down to the fewest that still do, tries other part sizes there, and measures again where the choice hangs on
     less than the error of a measurement.
 
-    :param default: measured first, whether or not the grid has it.
-    :param only_grid: it is measured for comparison, but not recommended if the grid does not have it.
+    :param default: measured first.
+    :param only_grid: if the grid does not have it, it is measured last, for comparison, and not recommended.
     """
 
     def _walk(self) -> Iterator[Setting]:
-        yield self._default
+        if not self._apart:
+            yield self._default
         count, part = self._default.connections, self._grid.part_sizes[-1]
         if self._default in self._grid:
             part = self._default.part_size

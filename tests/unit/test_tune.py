@@ -290,12 +290,20 @@ class TestTrouble:
 
 class TestNarrowing:
     def test_only_what_was_named_is_recommended(self) -> None:
-        """The default is measured all the same, for comparison."""
+        """The default is measured all the same, for comparison, and last: nobody allowed bytes for it."""
         rig = Rig(far(), connections=(20, 24), part_sizes=(32 * MiB, 16 * MiB))
         result = rig.run()
-        assert rig.trials.measured[0] == DEFAULT
+        assert rig.trials.measured[-1] == DEFAULT
+        assert DEFAULT not in rig.trials.measured[:-1]
         assert result.connections == 20
         assert result.gain == pytest.approx(198.0 / 159.5, rel=0.02)
+
+    def test_few_bytes_are_spent_on_what_was_named(self) -> None:
+        result = Rig(
+            far(each=300 * MB, total=900 * MB), connections=(20,), part_sizes=(32 * MiB,), max_bytes=256 * MiB
+        ).run()
+        assert [sample.setting for sample in result.samples] == [Setting(20, 32 * MiB)]
+        assert (result.default, result.gain, result.stopped_by) == (None, None, "converged")
 
     def test_even_if_the_default_is_better(self) -> None:
         assert Rig(far(), connections=(1, 20), part_sizes=(MiB,)).run().connections == 20
