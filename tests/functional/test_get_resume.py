@@ -82,11 +82,11 @@ class TestKilled:
 
     @pytest.mark.parametrize("after", [0, SIZE])
     def test_killed_before_and_after_the_bytes(self, store: ReadStore, to: Path, after: int) -> None:
-        """At the first byte there is nothing to go on with; at the last one all of it is."""
+        """At the first byte there is hardly anything to go on with; at the last one nearly all of it is there."""
         struck(store, to, max(after, 1), connections=2)
         result, _ = go_on(store, to)
         # What the store has sent may be anywhere on its way: in sockets, in memory, in a range that is not complete.
-        assert result.resumed == 0 if not after else result.resumed >= SIZE - 8 * PART
+        assert abs(result.resumed - after) <= 8 * PART
         assert sent(store) - SIZE <= 8 * PART
 
     def test_the_lock_ends_with_the_process(self, store: ReadStore, to: Path) -> None:
