@@ -5,32 +5,19 @@ Each runs in a process of its own, with a small file system of its own where use
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-# Run as the child: its arguments are the directory, what to do before the run, and what to do in it.
+from tests.support.disks import Child, mount_point
+
 PREPARE = """
-import ctypes, json, os, resource, subprocess, sys
-from pathlib import Path
 from airflow_s3stream.engine.checksums import continued
 from airflow_s3stream.engine.objectfile import ObjectFile, Version, Written
 from airflow_s3stream.exceptions import S3StreamError
 
-root = Path(sys.argv[1])
 facts = {}
-
-def mount(options, kind="tmpfs"):
-    subprocess.run(["mount", "-t", kind, "-o", options, kind, root], check=True)
-
-def drop_root():
-    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
-    os.execv(sys.executable, [sys.executable, "-c", sys.argv[2], *sys.argv[1:], "dropped"])
 
 def begin(size, key="k", joins=True):
     global file
@@ -71,33 +58,13 @@ except S3StreamError as error:
     end(error)
 """
 TEMP, JOURNAL = ".file.s3stream.part", ".file.s3stream.journal"
-
-
-def child(root: Path, before: str, run: str, *, namespace: bool = False) -> dict[str, Any]:
-    code = PREPARE + RUN.format(before=before.replace("\n", "\n    "), run=run.replace("\n", "\n    "))
-    command = [sys.executable, "-c", code, str(root), code]
-    done = subprocess.run(
-        ["unshare", "-rm", *command] if namespace else command, capture_output=True, text=True, timeout=50
-    )
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+child = Child(PREPARE, RUN)
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Any:
     """Run something on a file system of its own, which only the child sees."""
-    root = tmp_path / "root"
-    root.mkdir()
-    try:
-        tried = subprocess.run(
-            ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", str(root)], capture_output=True, text=True
-        )
-        reason = tried.stderr.strip() if tried.returncode else ""
-    except FileNotFoundError:
-        reason = "there is no unshare"
-    if reason:
-        pytest.skip(f"a process may not mount a file system of its own here: {reason}")
+    root = mount_point(tmp_path / "root")
     return lambda before, run: child(root, before, run, namespace=True)
 
 
