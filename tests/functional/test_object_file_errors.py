@@ -173,11 +173,11 @@ def test_a_directory_that_may_not_be_written_is_told_at_once(tmp_path: Path) -> 
 
 def test_a_directory_that_cannot_be_made_is_told_at_once(tmp_path: Path) -> None:
     """Above it there is one that may not be written."""
-    (tmp_path / "root").mkdir(mode=0o500)
+    (tmp_path / "folder").mkdir(mode=0o500)
     run = "ObjectFile(root / 'a' / 'b' / 'file')"
-    told = child(tmp_path / "root", "if 'dropped' not in sys.argv:\n    drop_root()", run)
+    told = child(tmp_path / "folder", "if 'dropped' not in sys.argv:\n    drop_root()", run)
     assert told["error"] == "LocalDenied"
-    assert told["said"].startswith(f"cannot open the directory in {tmp_path}/root/a/b: Permission denied")
+    assert told["said"].startswith(f"cannot open the directory in {tmp_path}/folder/a/b: Permission denied")
 
 
 @pytest.mark.parametrize("kind", ["", "ramfs"])
