@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_s3stream.config import MiB
+from tests.support.commands import COMMAND, Done, in_a_process, on_a_terminal, wait_for
 from tests.support.faults import stall_after
 from tests.support.origin import serving
 
 if TYPE_CHECKING:
     from tests.support.stores import Store
 
-COMMAND = (sys.executable, "-m", "airflow_s3stream.cli")
 
-
-def command(*arguments: str, store: Store | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str, store: Store | None = None, **environment: str) -> Done:
     where = ("--endpoint-url", store.endpoint_url) if store else ()
-    return subprocess.run(
-        [*COMMAND, "copy", *arguments, *where],
-        capture_output=True, text=True, timeout=50, env={**os.environ, **environment}, check=False,
-    )  # fmt: skip
+    return in_a_process([*COMMAND, "copy", *arguments, *where], env={**os.environ, **environment})
 
 
 def test_the_last_line_of_json_is_the_result(rclone: Store) -> None:
@@ -39,11 +33,11 @@ def test_the_last_line_of_json_is_the_result(rclone: Store) -> None:
             "--connections", "2", "--metadata", "team=data", store=rclone,
         )  # fmt: skip
         rclone.assert_holds("a/key", origin.resource.content)
-    assert (done.returncode, done.stderr.count("\n")) == (0, 3)
-    result = json.loads(done.stdout)
+    assert (done.code, done.errors.count("\n")) == (0, 3)
+    result = json.loads(done.out)
     assert (result["status"], result["parts"], result["bytes"]) == ("copied", 3, 12 * MiB)
     assert result["source"].endswith("/object.bin?token=***")
-    assert "hunter2" not in done.stdout + done.stderr + str(rclone.head("a/key"))
+    assert "hunter2" not in done.out + done.errors + str(rclone.head("a/key"))
     assert rclone.head("a/key")["Metadata"]["team"] == "data"
 
 
@@ -59,45 +53,35 @@ def test_plain_lines_say_what_was_learnt_what_moves_and_what_was_proved(rclone: 
             "0.3",
             store=rclone,
         )
-    first, weak, *middle, last = done.stdout.splitlines()
+    first, weak, *middle, last = done.out.splitlines()
     assert first.startswith(f"Copying {origin.url} to s3://{rclone.bucket}/key: 11.0 MiB (11534336 bytes), ETag")
     assert "ranges pinned to ETag; parts of 8.0 MiB, 2 connections" in first
     assert weak.startswith("The store keeps no CRC64NVME")
     assert middle
     assert all(line.startswith("Stored ") and "MB/s" in line and "ETA" in line for line in middle)
     assert last.startswith(f"Copied 11.0 MiB (11534336 bytes) to s3://{rclone.bucket}/key in ")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.code, done.errors) == (0, "")
 
 
 def test_quiet_says_nothing(rclone: Store) -> None:
     """Scripts read the exit code."""
     with serving(10) as origin:
         done = command(origin.url, f"s3://{rclone.bucket}/key", "--quiet", store=rclone)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.code, done.out, done.errors) == (0, "", "")
 
 
 def test_a_terminal_gets_a_bar(rclone: Store) -> None:
     """With the bytes and the rate, and the result in a line at the end."""
-    main, terminal = pty.openpty()
     with serving(11 * MiB) as origin:
-        process = subprocess.Popen(
+        done = on_a_terminal(
             [*COMMAND, "copy", origin.url, f"s3://{rclone.bucket}/key", "--endpoint-url", rclone.endpoint_url,
              "--max-bandwidth", "8MiB"],
-            stdout=terminal, stderr=subprocess.STDOUT, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+            TERM="xterm", COLUMNS="100",
         )  # fmt: skip
-        os.close(terminal)
-        shown = bytearray()
-        try:
-            while piece := os.read(main, 4096):
-                shown += piece
-        except OSError:
-            pass  # how Linux says that the other side of a pseudo-terminal is closed
-        os.close(main)
-        assert process.wait(timeout=30) == 0
-    text = shown.decode()
-    assert "━" in text
-    assert "MB/s" in text
-    assert "Copied 11.0 MiB" in text
+    assert done.code == 0
+    assert "━" in done.out
+    assert "MB/s" in done.out
+    assert "Copied 11.0 MiB" in done.out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -120,13 +104,6 @@ def test_a_signal_ends_it_within_two_seconds_and_leaves_no_upload(moto: Store, n
     assert "Traceback" not in errors
     assert took < 2
     moto.assert_clean()
-
-
-def wait_for(condition: Any, seconds: float = 20) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "nothing happened"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
@@ -153,11 +130,8 @@ def wait_for(condition: Any, seconds: float = 20) -> None:
 def test_bad_input_is_one_sentence_without_a_traceback(arguments: list[str], code: int, said: str) -> None:
     """It names what is wrong, and nothing was sent."""
     done = command(*arguments)
-    assert done.returncode == code
-    assert said in done.stderr
-    assert done.stderr.startswith("s3stream: ")
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
+    done.assert_one_sentence(code, said)
+    assert done.out == ""
 
 
 def test_no_credentials_is_said_in_one_sentence(rclone: Store) -> None:
@@ -166,18 +140,18 @@ def test_no_credentials_is_said_in_one_sentence(rclone: Store) -> None:
         done = command(
             origin.url, f"s3://{rclone.bucket}/key", store=rclone, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY=""
         )
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("s3stream: no usable AWS credentials")
-    assert "Traceback" not in done.stderr
+    assert done.code == 1
+    assert done.errors.splitlines()[-1].startswith("s3stream: no usable AWS credentials")
+    assert "Traceback" not in done.errors
 
 
 def test_a_wrong_secret_is_denied(rclone: Store) -> None:
     """A store that checks signatures says so, in one sentence."""
     with serving(12 * MiB) as origin:
         done = command(origin.url, f"s3://{rclone.bucket}/key", store=rclone, AWS_SECRET_ACCESS_KEY="wrong")
-    assert done.returncode == 1
-    assert "SignatureDoesNotMatch" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert done.code == 1
+    assert "SignatureDoesNotMatch" in done.errors
+    assert done.errors.count("\n") == 1
 
 
 def test_a_missing_bucket_is_said_before_any_part_is_sent(moto: Store) -> None:
@@ -185,8 +159,8 @@ def test_a_missing_bucket_is_said_before_any_part_is_sent(moto: Store) -> None:
     with serving(12 * MiB) as origin:
         done = command(origin.url, "s3://no-such-bucket-here/key", store=moto)
         assert [exchange.range for exchange in origin.exchanges] == [(0, None)]
-    assert done.returncode == 1
-    assert "NoSuchBucket" in done.stderr
+    assert done.code == 1
+    assert "NoSuchBucket" in done.errors
 
 
 def test_the_copies_of_a_private_origin_need_its_authority(rclone: Store, tls: Any, authority: Any) -> None:
@@ -196,6 +170,6 @@ def test_the_copies_of_a_private_origin_need_its_authority(rclone: Store, tls: A
         trusted = command(url, f"s3://{rclone.bucket}/key", "--ca-bundle", str(authority.bundle), store=rclone)
         refused = command(url, f"s3://{rclone.bucket}/other", store=rclone)
         rclone.assert_holds("key", origin.resource.content)
-    assert (trusted.returncode, trusted.stderr) == (0, "")
-    assert refused.returncode == 1
-    assert "certificate was refused" in refused.stderr
+    assert (trusted.code, trusted.errors) == (0, "")
+    assert refused.code == 1
+    assert "certificate was refused" in refused.errors

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_s3stream.cli.command import main
 from airflow_s3stream.config import MiB
 from airflow_s3stream.plan.download import WHOLE
 from tests.support import faults, readlies
+from tests.support.commands import COMMAND, Done, Fetch, Run, in_a_process, on_a_small_disk, on_a_terminal, peak_memory
 from tests.support.downloads import expected, files, litter, rows, shards
 from tests.support.readstore import ReadStore
 from tests.support.tls import Authority
-
-COMMAND = (sys.executable, "-m", "airflow_s3stream.cli")
 
 
 @pytest.fixture
@@ -38,64 +33,30 @@ def to(tmp_path: Path) -> Path:
     return tmp_path / "to"
 
 
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    """Give pytest its own handlers back: the command takes them over."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-
-
-@dataclass
-class Done:
-    code: int
-    out: str
-    errors: str
-
-    @property
-    def result(self) -> dict[str, Any]:
-        return dict(json.loads(self.out.splitlines()[-1]))
-
-
-class Run:
-    """Runs the command in this process, which takes a tenth of the time of another."""
-
-    def __init__(self, store: ReadStore, to: Path, captured: pytest.CaptureFixture[str]) -> None:
-        self._store, self._to, self._captured = store, to, captured
-
-    def __call__(self, *options: str, source: str = "s3://lake/p/", to: Path | None = None) -> Done:
-        where = ("--endpoint-url", self._store.endpoint_url, "--connections", "8")
-        self._captured.readouterr()
-        code = main(["download", source, str(to or self._to), *where, *options])
-        return Done(code, *self._captured.readouterr())
-
-
 @pytest.fixture
-def run(store: ReadStore, to: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return Run(store, to, capsys)
+def run(run: Run, store: ReadStore, to: Path) -> Fetch:
+    return Fetch(run, "download", "s3://lake/p/", to, store, ("--connections", "8"))
 
 
-def in_a_process(store: ReadStore, to: Path, *options: str, before: tuple[str, ...] = (), **about: Any) -> Any:
-    command = [*before, *COMMAND, "download", "s3://lake/p/", str(to), "--endpoint-url", store.endpoint_url, *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, **about)
+def command(store: ReadStore, to: Path, *options: str) -> list[str]:
+    return [*COMMAND, "download", "s3://lake/p/", str(to), "--endpoint-url", store.endpoint_url, *options]
 
 
 class TestOutput:
     def test_the_last_line_of_json_is_the_result(self, store: ReadStore, to: Path) -> None:
         """And nothing else is on stdout; never the keys themselves."""
         keys = store.fill(300)
-        done = in_a_process(store, to, "--json", "--connections", "16")
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("\n") == 1
-        result = json.loads(done.stdout)
+        done = in_a_process(command(store, to, "--json", "--connections", "16"))
+        assert done.code == 0, done.errors
+        assert done.out.count("\n") == 1
+        result = json.loads(done.out)
         assert set(result) == {
             "uri", "directory", "status", "objects", "bytes", "skipped", "failed", "listed", "seconds",
             "objects_per_second", "bytes_per_second", "listing_seconds", "requests", "retries", "connections",
             "verification", "boto3_objects", "shards", "manifest", "warnings",
         }  # fmt: skip
         assert (result["objects"], result["status"], result["uri"]) == (300, "downloaded", "s3://lake/p/")
-        assert len(done.stdout) < 2000
+        assert len(done.out) < 2000
         assert len(rows(result["manifest"])) == 300
         assert files(to) == expected(store, keys)
 
@@ -103,17 +64,17 @@ class TestOutput:
         """One line at the start, one per interval, one at the end."""
         store.fill(400)
         store.faults = [readlies.gets(readlies.slow(0.02))]
-        done = in_a_process(store, to, "--connections", "8", "--progress-interval", "0.3")
-        first, *middle, last = done.stdout.splitlines()
+        done = in_a_process(command(store, to, "--connections", "8", "--progress-interval", "0.3"))
+        first, *middle, last = done.out.splitlines()
         assert first.startswith(f"Downloading s3://lake/p/ to {to}")
         assert middle
         assert all(line.startswith("Fetched ") and "objects/s" in line for line in middle)
         assert any("ETA" in line for line in middle), "the listing is done early, so an end can be foretold"
         assert last.startswith("Downloaded 400 objects")
         assert "400 by md5-etag" in last
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.code, done.errors) == (0, "")
 
-    def test_quiet_says_nothing(self, store: ReadStore, run: Run) -> None:
+    def test_quiet_says_nothing(self, store: ReadStore, run: Fetch) -> None:
         store.fill(3)
         done = run("--quiet")
         assert (done.code, done.out, done.errors) == (0, "", "")
@@ -122,25 +83,11 @@ class TestOutput:
         """With the objects and the rate, and the result in a line at the end."""
         store.fill(300)
         store.faults = [readlies.gets(readlies.slow(0.02))]
-        main_end, terminal = pty.openpty()
-        process = subprocess.Popen(
-            [*COMMAND, "download", "s3://lake/p/", str(to), "--endpoint-url", store.endpoint_url,
-             "--connections", "8"],
-            stdout=terminal, stderr=subprocess.STDOUT, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
-        )  # fmt: skip
-        os.close(terminal)
-        shown = bytearray()
-        try:
-            while piece := os.read(main_end, 4096):
-                shown += piece
-        except OSError:
-            pass  # how Linux says that the other side of a pseudo-terminal is closed
-        os.close(main_end)
-        assert process.wait(timeout=30) == 0
-        text = shown.decode()
-        assert "━" in text
-        assert "objects/s" in text
-        assert "Downloaded 300 objects" in text
+        done = on_a_terminal(command(store, to, "--connections", "8"), TERM="xterm", COLUMNS="120")
+        assert done.code == 0
+        assert "━" in done.out
+        assert "objects/s" in done.out
+        assert "Downloaded 300 objects" in done.out
 
 
 class TestWhat:
@@ -171,7 +118,7 @@ class TestWhat:
         ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
     )
     def test_only_what_was_asked_for_is_fetched(
-        self, filled: ReadStore, run: Run, to: Path, options: tuple[str, ...], left: set[str]
+        self, filled: ReadStore, run: Fetch, to: Path, options: tuple[str, ...], left: set[str]
     ) -> None:
         done = run("--json", *options)
         assert done.code == 0
@@ -190,7 +137,7 @@ class TestWhat:
     )
     @pytest.mark.parametrize("place", ["file", "stdin", "s3"])
     def test_a_file_names_the_keys(
-        self, filled: ReadStore, run: Run, to: Path, tmp_path: Path, name: str, text: str, place: str
+        self, filled: ReadStore, run: Fetch, to: Path, tmp_path: Path, name: str, text: str, place: str
     ) -> None:
         """As text, CSV or JSON lines; on disk, on stdin, in the bucket."""
         path = tmp_path / name
@@ -198,8 +145,7 @@ class TestWhat:
         if place == "stdin":
             if name == "inventory.csv":
                 pytest.skip("nothing tells a CSV without a header from text, but the file's name")
-            done = in_a_process(filled, to, "--quiet", "--keys-from", "-", input=text)
-            code = done.returncode
+            code = in_a_process(command(filled, to, "--quiet", "--keys-from", "-"), input=text).code
         elif place == "s3":
             filled.routes = {}
             with _kept(filled, name, text.encode()):
@@ -210,7 +156,7 @@ class TestWhat:
         assert set(files(to)) == {"a.csv", "sub/c.csv"}
         assert filled.listings == []
 
-    def test_only_what_failed_is_fetched_again(self, filled: ReadStore, run: Run, to: Path) -> None:
+    def test_only_what_failed_is_fetched_again(self, filled: ReadStore, run: Fetch, to: Path) -> None:
         """Once what was in the way is gone; its manifest is as good for the next."""
         filled.faults = [readlies.of(key, readlies.refuse(403, "AccessDenied")) for key in ("p/a.csv", "p/sub/c.csv")]
         first = run("--json", "--on-error", "continue")
@@ -227,14 +173,14 @@ class TestWhat:
         assert files(to) == expected(filled, filled.objects)
         assert filled.listings == []
 
-    def test_a_file_of_which_nothing_failed_names_nothing(self, filled: ReadStore, run: Run, to: Path) -> None:
+    def test_a_file_of_which_nothing_failed_names_nothing(self, filled: ReadStore, run: Fetch, to: Path) -> None:
         done = run("--json")
         filled.exchanges.clear()
         again = run("--json", "--retry-failed", done.result["manifest"])
         assert (again.code, again.result["objects"], filled.gets) == (0, 0, [])
         assert again.result["warnings"]
 
-    def test_flatten_and_shards(self, filled: ReadStore, run: Run, to: Path) -> None:
+    def test_flatten_and_shards(self, filled: ReadStore, run: Fetch, to: Path) -> None:
         assert run("--layout", "flatten").code == 0
         assert set(files(to)) == {key.rpartition("/")[2] for key in filled.objects}
         assert run("--sink", "tar", "--shard-size", "1MiB", to=to / "tar").code == 0
@@ -244,7 +190,7 @@ class TestWhat:
     def test_stdin_that_waits_does_not_keep_a_stop_waiting(self, filled: ReadStore, to: Path) -> None:
         """Keys come from another program, which takes its time; those that came are fetched meanwhile."""
         process = subprocess.Popen(
-            [*COMMAND, "download", "s3://lake/p/", str(to), "--endpoint-url", filled.endpoint_url, "--keys-from", "-"],
+            command(filled, to, "--keys-from", "-"),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         with process:
@@ -284,7 +230,7 @@ class _kept:
 
 
 class TestExitCodes:
-    def test_failures_that_are_passed_over_are_1_with_the_summary(self, store: ReadStore, run: Run, to: Path) -> None:
+    def test_failures_that_are_passed_over_are_1_with_the_summary(self, store: ReadStore, run: Fetch, to: Path) -> None:
         keys = store.fill(10)
         store.faults = [readlies.of(keys[3], readlies.refuse(403, "AccessDenied"))]
         done = run("--on-error", "continue")
@@ -317,20 +263,16 @@ class TestExitCodes:
         ids=str,
     )
     def test_what_is_wrong_is_one_sentence(
-        self, store: ReadStore, run: Run, to: Path, source: str, options: tuple[str, ...], code: int, said: str
+        self, store: ReadStore, run: Fetch, to: Path, source: str, options: tuple[str, ...], code: int, said: str
     ) -> None:
         """Without a traceback; bad usage before anything is asked or made."""
         store.fill(3)
-        done = run(*options, "--quiet", source=source)
-        assert done.code == code
-        assert said in done.errors
-        assert done.errors.startswith("s3stream: ")
-        assert done.errors.count("\n") == 1
+        run(*options, "--quiet", source=source).assert_one_sentence(code, said)
         if code == 2:
             assert store.exchanges == []
             assert not to.exists()
 
-    def test_an_empty_prefix_is_done_with_a_warning(self, store: ReadStore, run: Run) -> None:
+    def test_an_empty_prefix_is_done_with_a_warning(self, store: ReadStore, run: Fetch) -> None:
         done = run("--json", source="s3://lake/none/")
         assert done.code == 0
         assert (done.result["objects"], len(done.result["warnings"])) == (0, 1)
@@ -338,10 +280,10 @@ class TestExitCodes:
     def test_no_credentials_is_said_in_one_sentence(self, store: ReadStore, to: Path) -> None:
         store.fill(3)
         bare = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_ACCESS", "AWS_SECRET"))}
-        done = in_a_process(store, to, "--quiet", env=bare)
-        assert done.returncode == 1
-        assert "no usable AWS credentials" in done.stderr
-        assert "Traceback" not in done.stderr
+        done = in_a_process(command(store, to, "--quiet"), env=bare)
+        assert done.code == 1
+        assert "no usable AWS credentials" in done.errors
+        assert "Traceback" not in done.errors
 
     def test_a_private_authority_is_named(self, to: Path, tls: Any, authority: Authority) -> None:
         """--ca-bundle, for both readers; without it the certificate is refused."""
@@ -349,31 +291,22 @@ class TestExitCodes:
             keys = ["p/a", "p/x/./b/c"]
             for key in keys:
                 store.put(key, 100)
-            trusted = in_a_process(store, to, "--quiet", "--ca-bundle", str(authority.bundle), "--on-error", "continue")
+            trusted = in_a_process(
+                command(store, to, "--quiet", "--ca-bundle", str(authority.bundle), "--on-error", "continue")
+            )
             assert files(to) == {"a": store.body("p/a")}
-            assert (trusted.returncode, trusted.stderr) == (1, ""), "the other key cannot be a file"
-            refused = in_a_process(store, to.with_name("other"), "--quiet", "--retry-attempts", "2")
-        assert refused.returncode == 1
-        assert "certificate was refused" in refused.stderr
+            assert (trusted.code, trusted.errors) == (1, ""), "the other key cannot be a file"
+            refused = in_a_process(command(store, to.with_name("other"), "--quiet", "--retry-attempts", "2"))
+        assert refused.code == 1
+        assert "certificate was refused" in refused.errors
 
 
 class TestLocalTrouble:
     """A disk that is full, read-only, or without room for another open file."""
 
-    def in_a_small_disk(self, store: ReadStore, to: Path, options: str, *more: str) -> tuple[int, str, str]:
-        to.mkdir()
-        script = (
-            f"mount -t tmpfs -o {options} tmpfs {to} && "
-            f"{' '.join(COMMAND)} download s3://lake/p/ {to} --quiet --endpoint-url {store.endpoint_url} "
-            f"{' '.join(more)}; "
-            f"code=$?; find {to} -name '*.tmp' -o -name '.s3stream-*.tmp'; exit $code"
-        )
-        done = subprocess.run(
-            ["unshare", "-rm", "bash", "-c", script], capture_output=True, text=True, timeout=50, check=False
-        )
-        if "unshare" in done.stderr or "mount:" in done.stderr:
-            pytest.skip(f"no namespaces here: {done.stderr.strip()}")
-        return done.returncode, done.stdout, done.stderr
+    def in_a_small_disk(self, store: ReadStore, to: Path, options: str, *more: str) -> Done:
+        wanted = command(store, to, "--quiet", *more)
+        return on_a_small_disk(wanted, to, options, f"find {to} -name '*.tmp' -o -name '.s3stream-*.tmp'")
 
     @pytest.mark.parametrize(
         ("options", "large"), [("size=6m", False), ("size=6m", True), ("size=40m,nr_inodes=60", False)]
@@ -405,9 +338,9 @@ class TestLocalTrouble:
     def test_few_open_files_mean_fewer_connections(self, store: ReadStore, to: Path) -> None:
         """And a warning, not a failure."""
         keys = store.fill(300)
-        done = in_a_process(store, to, "--json", "--connections", "500", before=("prlimit", "--nofile=128:128"))
-        assert done.returncode == 0, done.stderr
-        result = json.loads(done.stdout)
+        done = in_a_process(["prlimit", "--nofile=128:128", *command(store, to, "--json", "--connections", "500")])
+        assert done.code == 0, done.errors
+        result = json.loads(done.out)
         assert files(to) == expected(store, keys)
         assert result["connections"] < 128
         assert store.peak < 128
@@ -421,19 +354,10 @@ def test_memory_is_bounded(store: ReadStore, to: Path) -> None:
 
     store.objects = {f"p/{number:03d}": replace(one, key=f"p/{number:03d}") for number in range(200)}
     store.put("p/large", 64 * MiB)
-    script = (
-        "import resource, sys; from airflow_s3stream.cli.command import main; code = main(sys.argv[1:]); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024); sys.exit(code)"
-    )
-    where = ["--endpoint-url", store.endpoint_url, "--quiet", "--connections", "32"]
 
-    def peak(prefix: str, *options: str) -> int:
-        done = subprocess.run(
-            [sys.executable, "-c", script, "download", prefix, str(to / str(len(options))), *where, *options],
-            capture_output=True, text=True, timeout=50, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return int(done.stdout.split()[-1])
+    def peak(source: str, *options: str) -> int:
+        where = ("--endpoint-url", store.endpoint_url, "--quiet", "--connections", "32")
+        return peak_memory([*COMMAND, "download", source, str(to / str(len(options))), *where, *options])
 
     idle = peak("s3://lake/none/", "--max-memory", "1MiB")
     assert peak("s3://lake/p/", "--max-memory", "8MiB", "--results", str(to / "r.jsonl")) - idle < (8 + 32) * MiB

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +14,10 @@ import pytest
 
 from airflow_s3stream.plan.download import WHOLE
 from tests.support import faults, readlies
+from tests.support.commands import COMMAND
 from tests.support.content import Quiet
 from tests.support.downloads import expected, files, litter, shards
 from tests.support.readstore import ReadStore, key_of
-
-COMMAND = (sys.executable, "-m", "airflow_s3stream.cli", "download", "s3://lake/p/")
 
 
 @pytest.fixture
@@ -31,7 +29,10 @@ def store() -> Iterator[ReadStore]:
 
 
 def start(store: ReadStore, to: Path, *options: str) -> subprocess.Popen[bytes]:
-    command = [*COMMAND, str(to), "--endpoint-url", store.endpoint_url, "--connections", "8", "--quiet", *options]
+    command = [
+        *COMMAND, "download", "s3://lake/p/", str(to), "--endpoint-url", store.endpoint_url,
+        "--connections", "8", "--quiet", *options,
+    ]  # fmt: skip
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 

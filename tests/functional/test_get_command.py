@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from airflow_s3stream.cli.command import main
 from airflow_s3stream.config import MiB
 from tests.support import faults, readlies
+from tests.support.commands import (
+    COMMAND,
+    Done,
+    Fetch,
+    Run,
+    in_a_process,
+    on_a_small_disk,
+    on_a_terminal,
+    peak_memory,
+    wait_for,
+)
 from tests.support.content import Quiet
 from tests.support.getting import PART, sent, siblings
 from tests.support.readstore import ReadStore
 from tests.support.stores import Store
 from tests.support.tls import Authority
 
-COMMAND = (sys.executable, "-m", "airflow_s3stream.cli", "get")
+pytestmark = pytest.mark.usefixtures("signals")
+
 SMALL_RANGES = ("--connections", "4", "--part-size", str(PART))
 SIZE = 40 * PART + 77
-OLD = b"what lay there before"
 
 
 @pytest.fixture
@@ -45,66 +53,29 @@ def to(tmp_path: Path) -> Path:
     return directory / "file"
 
 
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    """Give pytest its own handlers back: the command takes them over."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-
-
-@dataclass
-class Done:
-    code: int
-    out: str
-    errors: str
-
-    @property
-    def result(self) -> dict[str, Any]:
-        return dict(json.loads(self.out.splitlines()[-1]))
-
-
-class Run:
-    """Runs the command in this process, which takes a tenth of the time of another."""
-
-    def __init__(self, store: ReadStore, to: Path, captured: pytest.CaptureFixture[str]) -> None:
-        self._store, self._to, self._captured = store, to, captured
-
-    def __call__(self, *options: str, source: str = "s3://lake/a/big", to: str | None = None) -> Done:
-        where = ("--endpoint-url", self._store.endpoint_url, *SMALL_RANGES)
-        self._captured.readouterr()
-        code = main(["get", source, to or str(self._to), *where, *options])
-        return Done(code, *self._captured.readouterr())
-
-
 @pytest.fixture
-def run(store: ReadStore, to: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return Run(store, to, capsys)
+def run(run: Run, store: ReadStore, to: Path) -> Fetch:
+    return Fetch(run, "get", "s3://lake/a/big", to, store, SMALL_RANGES)
 
 
 def command(store: ReadStore | Store, to: Path | str, *options: str, source: str = "s3://lake/a/big") -> list[str]:
-    return [*COMMAND, source, str(to), "--endpoint-url", store.endpoint_url, *SMALL_RANGES, *options]
-
-
-def in_a_process(store: ReadStore, to: Path | str, *options: str, before: tuple[str, ...] = (), **about: Any) -> Any:
-    wanted = [*before, *command(store, to, *options)]
-    return subprocess.run(wanted, capture_output=True, timeout=50, check=False, **about)
+    where = ("--endpoint-url", store.endpoint_url, *SMALL_RANGES)
+    return [*COMMAND, "get", source, str(to), *where, *options]
 
 
 class TestOutput:
     def test_the_last_line_of_json_is_the_result(self, store: ReadStore, to: Path) -> None:
         """And nothing else is on stdout."""
-        done = in_a_process(store, to, "--json", text=True)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("\n") == 1
-        result = json.loads(done.stdout)
+        done = in_a_process(command(store, to, "--json"))
+        assert done.code == 0, done.errors
+        assert done.out.count("\n") == 1
+        result = json.loads(done.out)
         assert (result["status"], result["size"], result["verification"]) == ("downloaded", SIZE, "crc64nvme")
         assert (result["uri"], result["path"]) == ("s3://lake/a/big", str(to))
         assert Quiet(to.read_bytes()) == store.body("a/big")
 
     def test_plain_lines_say_what_begins_what_moves_and_what_was_proved(
-        self, store: ReadStore, to: Path, run: Run
+        self, store: ReadStore, to: Path, run: Fetch
     ) -> None:
         """One line at the start, one per interval, one at the end."""
         store.faults = [readlies.gets(faults.drip(16_384, 0.05))]
@@ -118,7 +89,7 @@ class TestOutput:
         assert "crc64nvme" in last
         assert "2.5 MiB" in last
 
-    def test_a_run_that_goes_on_says_so(self, store: ReadStore, to: Path, run: Run) -> None:
+    def test_a_run_that_goes_on_says_so(self, store: ReadStore, to: Path, run: Fetch) -> None:
         store.faults = [readlies.inside(20 * PART, SIZE, readlies.refuse(500, "InternalError"))]
         assert run("--retry-attempts", "1", "--connections", "1").code == 1
         store.faults = []
@@ -127,25 +98,19 @@ class TestOutput:
         assert "1.2 MiB" in done.out, "it does not say how much was there already"
         assert run("--json", "--if-exists", "skip_same").result["status"] == "unchanged"
 
-    def test_quiet_says_nothing(self, run: Run) -> None:
+    def test_quiet_says_nothing(self, run: Fetch) -> None:
         assert run("--quiet") == Done(0, "", "")
 
     def test_a_terminal_gets_a_bar(self, store: ReadStore, to: Path) -> None:
         """With the bytes and the rate, and the result in a line at the end."""
         store.faults = [readlies.gets(faults.drip(16_384, 0.03))]
-        ours, terminal = pty.openpty()
-        process = subprocess.Popen(
-            command(store, to), stdout=terminal, stderr=subprocess.STDOUT,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
-        )  # fmt: skip
-        os.close(terminal)
-        text = _all_of(ours).decode()
-        assert process.wait(timeout=30) == 0
-        assert "━" in text
-        assert "MB/s" in text
-        assert "crc64nvme" in text
+        done = on_a_terminal(command(store, to), TERM="xterm", COLUMNS="120")
+        assert done.code == 0
+        assert "━" in done.out
+        assert "MB/s" in done.out
+        assert "crc64nvme" in done.out
 
-    def test_what_only_the_size_proves_is_said(self, store: ReadStore, run: Run) -> None:
+    def test_what_only_the_size_proves_is_said(self, store: ReadStore, run: Fetch) -> None:
         """And refused when that is not enough."""
         store.put("a/big", SIZE, part_size=100_000)
         assert "size" in run().out
@@ -154,21 +119,10 @@ class TestOutput:
         assert "strict" in done.errors
 
 
-def _all_of(descriptor: int) -> bytes:
-    got = bytearray()
-    try:
-        while piece := os.read(descriptor, 65536):
-            got += piece
-    except OSError:
-        pass  # how Linux says that the other side of a pseudo-terminal is closed
-    os.close(descriptor)
-    return bytes(got)
-
-
 class TestPlaces:
     @pytest.mark.parametrize("to", [".", "./", "new/", "new/deeper/"])
     def test_a_directory_gets_the_last_step_of_the_key(
-        self, store: ReadStore, run: Run, tmp_path: Path, to: str
+        self, store: ReadStore, run: Fetch, tmp_path: Path, to: str
     ) -> None:
         """One that is there, or one that a slash says is one."""
         done = run("--json", to=f"{tmp_path}/{to}")
@@ -178,7 +132,7 @@ class TestPlaces:
 
     @pytest.mark.parametrize("key", ["a/..", "..", "a/", "a/.", "a/nul\0"])
     def test_a_key_without_a_name_for_a_file_is_refused_there(
-        self, store: ReadStore, run: Run, tmp_path: Path, key: str
+        self, store: ReadStore, run: Fetch, tmp_path: Path, key: str
     ) -> None:
         """Nothing is written outside, or over a directory."""
         store.put(key, 100)
@@ -189,7 +143,7 @@ class TestPlaces:
         assert done.errors.count("\n") == 1
         assert sorted(path.name for path in tmp_path.rglob("*")) == ["to", "x", "y"]
 
-    def test_devices_and_pipes_are_refused(self, run: Run, tmp_path: Path) -> None:
+    def test_devices_and_pipes_are_refused(self, run: Fetch, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "fifo")
         for to in ("/dev/null", str(tmp_path / "fifo")):
             done = run(to=to)
@@ -219,14 +173,10 @@ class TestExitCodes:
         ids=str,
     )
     def test_what_is_wrong_is_one_sentence(
-        self, store: ReadStore, run: Run, to: Path, source: str, options: tuple[str, ...], code: int, said: str
+        self, store: ReadStore, run: Fetch, to: Path, source: str, options: tuple[str, ...], code: int, said: str
     ) -> None:
         """Without a traceback; bad usage before anything is asked or made."""
-        done = run(*options, "--quiet", source=source)
-        assert done.code == code
-        assert said in done.errors
-        assert done.errors.startswith("s3stream: ")
-        assert done.errors.count("\n") == 1
+        run(*options, "--quiet", source=source).assert_one_sentence(code, said)
         assert siblings(to) == []
         if code == 2:
             assert store.exchanges == []
@@ -246,10 +196,7 @@ class TestExitCodes:
         process = subprocess.Popen(
             command(store, to, "--quiet"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        ends = time.monotonic() + 20
-        while sent(store) < 20 * PART + 400:
-            assert time.monotonic() < ends
-            time.sleep(0.02)
+        wait_for(lambda: sent(store) >= 20 * PART + 400)
         struck.append(time.monotonic())
         process.send_signal(number)
         out, errors = process.communicate(timeout=20)
@@ -262,20 +209,17 @@ class TestExitCodes:
         assert "remove" in errors
         store.faults = []
         before = sent(store)
-        done = in_a_process(store, to, "--json", text=True)
-        assert json.loads(done.stdout)["resumed"] >= 15 * PART
+        done = in_a_process(command(store, to, "--json"))
+        assert json.loads(done.out)["resumed"] >= 15 * PART
         assert sent(store) - before <= 26 * PART
         assert Quiet(to.read_bytes()) == store.body("a/big")
         assert siblings(to) == []
 
-    def test_a_second_run_is_refused_while_the_first_is_at_work(self, store: ReadStore, to: Path, run: Run) -> None:
+    def test_a_second_run_is_refused_while_the_first_is_at_work(self, store: ReadStore, to: Path, run: Fetch) -> None:
         run("--quiet")
         process = subprocess.Popen(command(store, to, "--quiet"))
         store.faults = [readlies.gets(faults.stall_after(100))]
-        ends = time.monotonic() + 20
-        while not [one for one in store.gets if one.faults]:
-            assert time.monotonic() < ends
-            time.sleep(0.02)
+        wait_for(lambda: any(one.faults for one in store.gets))
         try:
             done = run("--quiet")
             assert done.code == 1
@@ -375,21 +319,15 @@ class TestStdout:
         """Unless they are text."""
         store.keep("text", b"some lines\n" * 10)
         for key, code in (("a/big", 2), ("text", 0)):
-            ours, terminal = pty.openpty()
-            process = subprocess.Popen(
-                command(store, "-", source=f"s3://lake/{key}"), stdout=terminal, stderr=subprocess.PIPE, text=True
-            )
-            os.close(terminal)
-            shown = _all_of(ours)
-            _, errors = process.communicate(timeout=20)
-            assert process.returncode == code, errors
+            done = on_a_terminal(command(store, "-", source=f"s3://lake/{key}"), stderr=subprocess.PIPE)
+            assert done.code == code, done.errors
             if code:
-                assert (shown, errors.count("\n")) == (b"", 1)
-                assert "terminal" in errors
+                assert (done.out, done.errors.count("\n")) == ("", 1)
+                assert "terminal" in done.errors
             else:
-                assert shown.replace(b"\r\n", b"\n") == b"some lines\n" * 10
+                assert done.out.replace("\r\n", "\n") == "some lines\n" * 10
 
-    def test_options_about_files_are_refused(self, store: ReadStore, run: Run) -> None:
+    def test_options_about_files_are_refused(self, store: ReadStore, run: Fetch) -> None:
         for option in (("--if-exists", "fail"), ("--no-resume",)):
             done = run(*option, to="-")
             assert (done.code, done.errors.count("\n")) == (2, 1)
@@ -431,10 +369,10 @@ class TestStores:
         done = subprocess.run(wanted, capture_output=True, timeout=50, check=False)
         assert (done.returncode, Quiet(done.stdout), done.stderr) == (0, Quiet(body), b"")
 
-    def test_over_tls(self, authority: Authority, to: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_over_tls(self, authority: Authority, to: Path, run: Fetch) -> None:
         with ReadStore(tls=authority.server()) as store:
             store.put("a/big", SIZE)
-            run = Run(store, to, capsys)
+            run = replace(run, store=store)
             assert run("--ca-bundle", str(authority.bundle)).code == 0
             assert Quiet(to.read_bytes()) == store.body("a/big")
             refused = run("--quiet", to=str(to.with_name("other")))
@@ -446,18 +384,9 @@ class TestStores:
 class TestLocalTrouble:
     """A disk that is full or read-only, or without room for another open file."""
 
-    def in_a_small_disk(self, store: ReadStore, to: Path, options: str, *more: str) -> tuple[int, str, str]:
+    def in_a_small_disk(self, store: ReadStore, to: Path, options: str) -> Done:
         """Mount one over the file's directory, in a namespace that only the child sees."""
-        script = (
-            f"mount -t tmpfs -o {options} tmpfs {to.parent} && "
-            f"{' '.join(command(store, to, '--quiet', *more))}; code=$?; ls -A {to.parent}; exit $code"
-        )
-        done = subprocess.run(
-            ["unshare", "-rm", "bash", "-c", script], capture_output=True, text=True, timeout=50, check=False
-        )
-        if "unshare" in done.stderr or "mount:" in done.stderr:
-            pytest.skip(f"no namespaces here: {done.stderr.strip()}")
-        return done.returncode, done.stdout, done.stderr
+        return on_a_small_disk(command(store, to, "--quiet"), to.parent, options, f"ls -A {to.parent}")
 
     def test_a_full_disk_is_told_before_the_first_byte(self, store: ReadStore, to: Path) -> None:
         code, left, errors = self.in_a_small_disk(store, to, "size=1m")
@@ -479,20 +408,12 @@ class TestLocalTrouble:
 
     def test_few_open_files_mean_fewer_connections(self, store: ReadStore, to: Path) -> None:
         """And a warning, not a failure."""
-        done = in_a_process(
-            store, to, "--json", "--connections", "500", before=("prlimit", "--nofile=128:128"), text=True
-        )
-        assert done.returncode == 0, done.stderr
-        result = json.loads(done.stdout)
+        done = in_a_process(["prlimit", "--nofile=128:128", *command(store, to, "--json", "--connections", "500")])
+        assert done.code == 0, done.errors
+        result = json.loads(done.out)
         assert store.peak < 128
         assert "open files" in " ".join(result["warnings"])
         assert Quiet(to.read_bytes()) == store.body("a/big")
-
-
-MEASURED = (
-    "import resource, sys; from airflow_s3stream.cli.command import main; code = main(sys.argv[1:]); "
-    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, file=sys.stderr); sys.exit(code)"
-)
 
 
 @pytest.mark.parametrize("way", ["file", "stdout"])
@@ -503,14 +424,9 @@ def test_memory_does_not_depend_on_the_size(store: ReadStore, way: str) -> None:
         store.put("a/big", size, etag='"opaque"')
         shared = Path(f"/dev/shm/s3stream-test-{os.getpid()}")  # noqa: S108 - a disk that is memory, and fast
         to = str(shared) if way == "file" else "-"
-        wanted = [sys.executable, "-c", MEASURED, *command(store, to, "--quiet")[3:], "--part-size", "8MiB"]
-        more = ["--connections", "16", "--max-memory", "16MiB"]
+        more = ("--quiet", "--part-size", "8MiB", "--connections", "16", "--max-memory", "16MiB")
         try:
-            done = subprocess.run(
-                [*wanted, *more], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=50, check=False, text=True
-            )
+            peaks[size] = peak_memory(command(store, to, *more))
         finally:
             shared.unlink(missing_ok=True)
-        assert done.returncode == 0, done.stderr
-        peaks[size] = int(done.stderr.split()[-1])
     assert peaks[512 * MiB] - peaks[MiB] < (32 if way == "file" else 16 + 32) * MiB

@@ -7,15 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from airflow_s3stream.cli.command import main
 from airflow_s3stream.config import MiB
 from tests.support import faults, readlies
+from tests.support.commands import COMMAND, Run, in_a_process
 from tests.support.origin import serving
 from tests.support.readstore import ReadStore
 from tests.support.stores import Store
@@ -28,42 +26,6 @@ def store() -> Iterator[ReadStore]:
     with ReadStore() as store:
         store.put("big", 24 * MiB)
         yield store
-
-
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    """Give pytest its own handlers back: the command takes them over."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-
-
-@dataclass
-class Done:
-    code: int
-    out: str
-    errors: str
-
-    @property
-    def result(self) -> dict[str, Any]:
-        return dict(json.loads(self.out.splitlines()[-1]))
-
-
-class Run:
-    """Runs the command in this process."""
-
-    def __init__(self, captured: pytest.CaptureFixture[str]) -> None:
-        self._captured = captured
-
-    def __call__(self, *words: str) -> Done:
-        self._captured.readouterr()
-        return Done(main(words), *self._captured.readouterr())
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    return Run(capsys)
 
 
 class TestDownloads:
@@ -153,9 +115,9 @@ class TestDownloads:
             "from airflow_s3stream.cli import main; sys.exit(main(sys.argv[1:]))"
         )
         words = ("tune", "s3://lake/big", "--endpoint-url", store.endpoint_url, "--plot", str(tmp_path / "tune.png"))
-        done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
-        assert done.returncode == 2
-        assert "pip install 'airflow-s3stream[plot]'" in done.stderr
+        done = in_a_process([sys.executable, "-c", script, *words])
+        assert done.code == 2
+        assert "pip install 'airflow-s3stream[plot]'" in done.errors
         assert store.exchanges == []
 
     def test_a_missing_object_is_a_failure(self, store: ReadStore, run: Run) -> None:
@@ -190,7 +152,7 @@ class TestCopies:
         """While parts are on their way."""
         with serving(64 * MiB, faults.drip(50_000, 0.01)) as origin:
             words = [
-                sys.executable, "-m", "airflow_s3stream.cli", "tune", origin.url, f"s3://{rclone.bucket}/key",
+                *COMMAND, "tune", origin.url, f"s3://{rclone.bucket}/key",
                 "--endpoint-url", rclone.endpoint_url, "--max-seconds", "600",
             ]  # fmt: skip
             with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:

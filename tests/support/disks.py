@@ -52,8 +52,8 @@ class Child:
 
 
 def mount_point(directory: Path) -> Path:
-    """Make the directory; skip the test where a process may not mount anything there."""
-    directory.mkdir()
+    """Make the directory, if need be; skip the test where a process may not mount anything there."""
+    directory.mkdir(exist_ok=True)
     try:
         tried = subprocess.run(
             [*APART, "mount", "-t", "tmpfs", "tmpfs", str(directory)], capture_output=True, text=True
