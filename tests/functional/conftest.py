@@ -1,13 +1,28 @@
-"""The command, run in this process."""
+"""A store to read from, a place to write to, and the command, run in this process."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.commands import Run
+from tests.support.readstore import ReadStore
+
+
+@pytest.fixture
+def store() -> Iterator[ReadStore]:
+    """Serve a store that holds nothing yet."""
+    with ReadStore() as store:
+        yield store
+
+
+@pytest.fixture
+def to(tmp_path: Path) -> Path:
+    """Name a directory that is not there yet."""
+    return tmp_path / "to"
 
 
 @pytest.fixture

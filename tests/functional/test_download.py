@@ -33,17 +33,6 @@ from tests.support.hostile import BACKSLASH_KEYS, DOT_KEYS, PLAIN_KEYS
 from tests.support.readstore import ReadStore, key_of
 
 
-@pytest.fixture
-def store() -> Iterator[ReadStore]:
-    with ReadStore() as store:
-        yield store
-
-
-@pytest.fixture
-def to(tmp_path: Path) -> Path:
-    return tmp_path / "to"
-
-
 @pytest.fixture(autouse=True)
 def _memory_is_given_back() -> Iterator[None]:
     """Fail a test after which this process still counts bytes as held, or fewer than none."""

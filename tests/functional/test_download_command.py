@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,6 @@ from tests.support.commands import COMMAND, Done, Fetch, Run, in_a_process, on_a
 from tests.support.downloads import expected, files, litter, rows, shards
 from tests.support.readstore import ReadStore
 from tests.support.tls import Authority
-
-
-@pytest.fixture
-def store() -> Iterator[ReadStore]:
-    with ReadStore() as store:
-        yield store
-
-
-@pytest.fixture
-def to(tmp_path: Path) -> Path:
-    return tmp_path / "to"
 
 
 @pytest.fixture

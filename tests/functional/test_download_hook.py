@@ -6,7 +6,6 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,6 @@ from tests.support.readstore import BUCKET, ReadStore
 from tests.support.stores import Store
 
 pytestmark = pytest.mark.airflow
-
-
-@pytest.fixture
-def store() -> Iterator[ReadStore]:
-    with ReadStore() as store:
-        yield store
-
-
-@pytest.fixture
-def to(tmp_path: Path) -> Path:
-    return tmp_path / "to"
 
 
 @pytest.fixture

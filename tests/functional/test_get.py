@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from airflow_s3stream.exceptions import (
 )
 from tests.support import faults, readlies
 from tests.support.content import Quiet
-from tests.support.getting import PART, get, opened, ranges, read, siblings
+from tests.support.getting import PART, get, opened, place, ranges, read, siblings
 from tests.support.hostile import DOT_KEYS, HOSTILE_KEYS
 from tests.support.readstore import ReadStore
 from tests.support.stores import Store
@@ -36,16 +35,8 @@ OLD = b"what lay there before"
 
 
 @pytest.fixture
-def store() -> Iterator[ReadStore]:
-    with ReadStore() as store:
-        yield store
-
-
-@pytest.fixture
 def to(tmp_path: Path) -> Path:
-    directory = tmp_path / "to"
-    directory.mkdir()
-    return directory / "file"
+    return place(tmp_path)
 
 
 def assert_nothing_runs() -> None:

@@ -28,7 +28,7 @@ from tests.support.commands import (
     wait_for,
 )
 from tests.support.content import Quiet
-from tests.support.getting import PART, sent, siblings
+from tests.support.getting import PART, place, sent, siblings
 from tests.support.readstore import ReadStore
 from tests.support.stores import Store
 from tests.support.tls import Authority
@@ -48,9 +48,7 @@ def store() -> Iterator[ReadStore]:
 
 @pytest.fixture
 def to(tmp_path: Path) -> Path:
-    directory = tmp_path / "to"
-    directory.mkdir()
-    return directory / "file"
+    return place(tmp_path)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from airflow_s3stream.exceptions import FileBusy, IntegrityError, S3StreamError,
 from tests.support import faults, readlies
 from tests.support.content import Quiet
 from tests.support.downloads import PATIENT
-from tests.support.getting import PART, get, ranges, sent, siblings, start, struck
+from tests.support.getting import PART, get, place, ranges, sent, siblings, start, struck
 from tests.support.readstore import ReadStore
 
 SIZE = 40 * PART + 77
@@ -37,9 +37,7 @@ def store() -> Iterator[ReadStore]:
 
 @pytest.fixture
 def to(tmp_path: Path) -> Path:
-    directory = tmp_path / "to"
-    directory.mkdir()
-    return directory / "file"
+    return place(tmp_path)
 
 
 def fail_at(store: ReadStore, to: Path, offset: int, **options: Any) -> str:

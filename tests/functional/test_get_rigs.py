@@ -10,7 +10,6 @@ import http.client
 import re
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,6 @@ SIZE = 12 * MiB + 5
 COMPOSITES = ("crc32", "crc32c", "sha1", "sha256")
 EVERYTHING = "ETag,Checksum,ObjectParts,StorageClass,ObjectSize"
 FIVE = TransferConfig(multipart_threshold=5 * MiB, multipart_chunksize=5 * MiB, max_concurrency=2)
-
-
-@pytest.fixture
-def store() -> Iterator[ReadStore]:
-    with ReadStore() as store:
-        yield store
 
 
 def ask(method: str, endpoint: str, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:

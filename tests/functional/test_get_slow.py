@@ -26,7 +26,7 @@ from airflow_s3stream.exceptions import (
 from tests.support import faults, readlies
 from tests.support.content import Quiet
 from tests.support.downloads import EAGER, PATIENT
-from tests.support.getting import ENDLESS, PART, get, hurried, opened, ranges, sent, siblings
+from tests.support.getting import ENDLESS, PART, get, hurried, opened, place, ranges, sent, siblings
 from tests.support.origin import Exchange
 from tests.support.readstore import KEYS, ReadStore
 
@@ -42,9 +42,7 @@ def store() -> Iterator[ReadStore]:
 
 @pytest.fixture
 def to(tmp_path: Path) -> Path:
-    directory = tmp_path / "to"
-    directory.mkdir()
-    return directory / "file"
+    return place(tmp_path)
 
 
 def starting_inside(store: ReadStore, start: int, stop: int) -> list[Exchange]:

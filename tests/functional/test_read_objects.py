@@ -29,12 +29,6 @@ from tests.support.readstore import ReadStore
 from tests.support.stores import Store
 
 
-@pytest.fixture
-def store() -> Iterator[ReadStore]:
-    with ReadStore() as store:
-        yield store
-
-
 @pytest.fixture(autouse=True)
 def _memory_is_given_back() -> Iterator[None]:
     """Fail a test after which this process still counts bytes as held, or fewer than none."""

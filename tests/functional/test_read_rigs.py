@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import urllib.parse
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,12 +36,6 @@ FIVE = TransferConfig(multipart_threshold=5 * MiB, multipart_chunksize=5 * MiB, 
 SMALL, LARGE = 10_000, 24 * MiB
 LIES = readlies.whole_lies(SMALL)
 RANGE_LIES = readlies.range_lies(7 * MiB)
-
-
-@pytest.fixture
-def store() -> Iterator[ReadStore]:
-    with ReadStore() as store:
-        yield store
 
 
 def client_of(store: ReadStore, credentials: Credentials = KEYS) -> Any:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,12 +56,6 @@ class Watching:
 def many(store: ReadStore) -> ReadStore:
     store.fill(MANY)
     return store
-
-
-@pytest.fixture
-def store() -> Iterator[ReadStore]:
-    with ReadStore() as store:
-        yield store
 
 
 def rows(directory: Path) -> list[dict[str, object]]:

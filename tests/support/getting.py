@@ -105,6 +105,13 @@ def read(store: ReadStore | Store, key: str = "big", *, piece: int = -1, **optio
         return Quiet(b"".join(pieces))
 
 
+def place(tmp_path: Path) -> Path:
+    """Name a file that is not there yet, alone in a directory that is."""
+    directory = tmp_path / "to"
+    directory.mkdir()
+    return directory / "file"
+
+
 def siblings(path: Path) -> list[str]:
     """Name what lies beside a file: what a download left, or another test put there."""
     return sorted(one.name for one in path.parent.iterdir() if one != path)
