@@ -14,7 +14,7 @@ import pytest
 
 from airflow_s3stream.config import MiB
 from airflow_s3stream.plan.download import WHOLE
-from tests.support import faults, readlies
+from tests.support import readlies
 from tests.support.commands import COMMAND, Done, Fetch, Run, in_a_process, on_a_small_disk, on_a_terminal, peak_memory
 from tests.support.downloads import expected, files, litter, rows, shards
 from tests.support.readstore import ReadStore
@@ -135,9 +135,8 @@ class TestWhat:
                 pytest.skip("nothing tells a CSV without a header from text, but the file's name")
             code = in_a_process(command(filled, to, "--quiet", "--keys-from", "-"), input=text).code
         elif place == "s3":
-            filled.routes = {}
-            with _kept(filled, name, text.encode()):
-                code = run("--keys-from", f"s3://lake/{name}").code
+            filled.keep(name, text.encode())
+            code = run("--keys-from", f"s3://lake/{name}").code
         else:
             code = run("--keys-from", str(path)).code
         assert code == 0
@@ -197,24 +196,6 @@ class TestWhat:
             errors = process.stderr.read()
         assert not late, "it went on waiting for stdin"
         assert (process.returncode, b"Traceback" in errors) == (130, False)
-
-
-class _kept:
-    """Keeps a body in the store that is not made of the store's own bytes."""
-
-    def __init__(self, store: ReadStore, key: str, body: bytes) -> None:
-        self._store, self._key, self._body = store, key, body
-
-    def __enter__(self) -> None:
-        self._store.put(self._key, len(self._body))
-
-        def spoil(request: Any, reply: Any) -> None:
-            reply.say(200, self._body, ETag='"kept"')
-
-        self._store.faults = [readlies.of(self._key, faults.Fault("kept", spoil))]
-
-    def __exit__(self, *_: object) -> None:
-        self._store.faults = []
 
 
 class TestExitCodes:
