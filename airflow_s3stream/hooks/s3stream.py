@@ -1,40 +1,27 @@
-"""The hook: Airflow connections in, transfers out."""
+"""The hook: one method for each kind of transfer."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
-
-from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
-from airflow.providers.http.hooks.http import HttpHook
-from airflow.sdk import BaseHook
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError
 
 from airflow_s3stream.config import Timeouts
 from airflow_s3stream.engine.boto3reader import BOTO3_CONNECTIONS
 from airflow_s3stream.engine.copy import copy
 from airflow_s3stream.engine.download import download
-from airflow_s3stream.engine.events import Event, Retried
 from airflow_s3stream.engine.getobject import get_object, target_path
-from airflow_s3stream.engine.httpsession import check_bundle
-from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.listobjects import LISTERS, list_objects, split_prefix
 from airflow_s3stream.engine.named import entries_of, named_entries
 from airflow_s3stream.engine.objectstream import ObjectStream, open_object
 from airflow_s3stream.engine.readobjects import read_objects
-from airflow_s3stream.engine.reporting import describe
-from airflow_s3stream.engine.s3client import transfer_config
 from airflow_s3stream.engine.s3sink import S3Sink
-from airflow_s3stream.engine.stop import StopFlag
-from airflow_s3stream.engine.tls import SharedTlsAdapter
 from airflow_s3stream.engine.tune import tune_copy, tune_get
 from airflow_s3stream.exceptions import ConfigError
+from airflow_s3stream.hooks.base import TransferHook
 from airflow_s3stream.hooks.profiles import settled
 from airflow_s3stream.plan.download import Wanted, read_download_options, read_read_options
 from airflow_s3stream.plan.getting import GetResult, read_get_options
-from airflow_s3stream.plan.names import check_url, parse_s3_prefix, parse_s3_uri, redact_url, same_host
+from airflow_s3stream.plan.names import parse_s3_prefix, parse_s3_uri
 from airflow_s3stream.plan.options import read_copy_options
 from airflow_s3stream.plan.selection import read_selection
 from airflow_s3stream.plan.tuneoptions import read_tune_options
@@ -45,9 +32,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from mypy_boto3_s3 import S3Client
-
-    from airflow_s3stream.config import CopyOptions, TransferResult
+    from airflow_s3stream.config import TransferResult
     from airflow_s3stream.plan.download import DownloadResult
     from airflow_s3stream.plan.objects import ObjectEntry
     from airflow_s3stream.plan.tuneoptions import TuneResult
@@ -55,7 +40,7 @@ if TYPE_CHECKING:
 _OF_COPIES = ("storage_class", "server_side_encryption", "kms_key_id")
 
 
-class S3StreamHook(BaseHook):
+class S3StreamHook(TransferHook):
     """
     Move bytes between URLs and S3 in a fixed amount of memory.
 
@@ -66,23 +51,6 @@ class S3StreamHook(BaseHook):
     :param verify: TLS verification of the store: False, True, or the path of a CA bundle.
     :param botocore_config: arguments of :class:`botocore.config.Config`; retries and pool size are the hook's own.
     """
-
-    def __init__(
-        self,
-        aws_conn_id: str | None = "aws_default",
-        http_conn_id: str | None = None,
-        *,
-        region_name: str | None = None,
-        verify: bool | str | None = None,
-        botocore_config: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__()
-        self.aws_conn_id = aws_conn_id
-        self.http_conn_id = http_conn_id
-        self.region_name = region_name
-        self.verify = verify
-        self.botocore_config = botocore_config
-        self._stop = StopFlag()
 
     def copy_url(
         self,
@@ -311,66 +279,3 @@ class S3StreamHook(BaseHook):
         client = self._client(BOTO3_CONNECTIONS, Timeouts())
         ranges = split_prefix(client, bucket, prefix, pieces=pieces, stop=self._stop)
         return [{"start_after": piece.start_after, "last_key": piece.last} for piece in ranges]
-
-    def stop(self, reason: str) -> None:
-        """
-        End what this hook is doing, within about a second, with :class:`Stopped`.
-
-        Only sets a flag, so it may be called from a signal handler such as ``on_kill``. The hook is of no use after.
-        Airflow calls nothing on a killed ``@task`` function: there, use the operator if it must leave nothing behind.
-        """
-        self._stop.request(reason)
-
-    def _report(self, event: Event) -> None:
-        level = self.log.warning if isinstance(event, Retried) else self.log.info
-        level("%s", describe(event))
-
-    def _source(self, url: str, headers: dict[str, str] | None, settings: CopyOptions) -> HttpSource:
-        session = None
-        if self.http_conn_id is not None:
-            url, session = self._below_connection(url, settings.connections)
-        return HttpSource(
-            url,
-            session=session,
-            headers=headers,
-            timeouts=settings.timeouts,
-            connections=settings.connections,
-        )
-
-    def _below_connection(self, url: str, connections: int) -> tuple[str, Any]:
-        adapter = SharedTlsAdapter(connections=connections)
-        http = HttpHook(method="GET", http_conn_id=self.http_conn_id or "", adapter=adapter)
-        session = http.get_conn()
-        session.mount("http://", adapter)  # HttpHook mounts it for the connection's own scheme only
-        session.mount("https://", adapter)
-        base = http.base_url
-        if "://" not in url:
-            return f"{base.rstrip('/')}/{url.lstrip('/')}", session
-        if not same_host(base, check_url(url)):
-            raise ConfigError(
-                f"url={redact_url(url)!r} is not on {redact_url(base)}, the host of {self.http_conn_id!r}, "
-                "whose credentials must not go elsewhere; leave out http_conn_id, or give a path below it"
-            )
-        return url, session
-
-    def _client(self, connections: int, timeouts: Timeouts) -> S3Client:
-        aws = self._aws
-        check_bundle(aws.verify)
-        config = transfer_config(aws.config, connections=connections, timeouts=timeouts)
-        return aws.get_client_type(region_name=self.region_name, config=config)
-
-    def _given_config(self) -> Config | None:
-        try:
-            return Config(**self.botocore_config) if self.botocore_config else None
-        except (TypeError, ValueError, BotoCoreError) as error:
-            raise ConfigError(f"botocore_config={self.botocore_config!r} is not one: {error}") from None
-
-    @cached_property
-    def _aws(self) -> AwsGenericHook[Any]:
-        return AwsGenericHook(
-            aws_conn_id=self.aws_conn_id,
-            client_type="s3",
-            region_name=self.region_name,
-            verify=self.verify,
-            config=self._given_config(),
-        )
