@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 from itertools import count
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow_s3stream.config import KiB
 from airflow_s3stream.engine.admission import Admission
 from airflow_s3stream.engine.ahead import Ahead
 from airflow_s3stream.engine.answers import Failure
-from airflow_s3stream.engine.finishing import Finishers
+from airflow_s3stream.engine.bodymemory import BodyMemory
+from airflow_s3stream.engine.dispatch import Dispatcher
 from airflow_s3stream.engine.jobs import PageJob, WholeJob
 from airflow_s3stream.engine.large import HeadJob, LargeObject
 from airflow_s3stream.engine.pace import MEMORY, MemoryBudget
 from airflow_s3stream.engine.proof import etag_of
-from airflow_s3stream.engine.writing import SMALL, WritingProcess, worthwhile
 from airflow_s3stream.exceptions import LocalError, S3StreamError
-from airflow_s3stream.plan.download import BOOKKEEPING, WHOLE
+from airflow_s3stream.plan.download import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,8 +38,6 @@ _ADMITTED = 250  # entries admitted together
 _NAMED_AHEAD = 1_000  # entries from keys or a manifest
 _UNFINISHED = 1_000  # bodies waiting for a finishing thread at most
 _LARGE = 4  # large objects open at once; their ranges fill the connections
-_MANY = 1_000  # objects after which a process of its own pays for writing small ones
-_UNKNOWN = 64 * KiB  # room reserved for a body of unknown size, until a larger one has been seen
 
 
 class Fetch:
@@ -68,25 +64,22 @@ class Fetch:
         self.options = cast("ReadOptions", run.options)
         self.uri = run.uri
         self.destination = destination
-        self.finishers = Finishers(finishers, self._notify)
-        self._writing: WritingProcess | None = None
-        self._process_due = worthwhile()
         self.tally = run.tally
+        self.dispatcher = Dispatcher(
+            destination, run.tally, strict=self.options.strict, threads=finishers, wake=run.readers.wake
+        )
+        self.memory = BodyMemory(destination, self.options.max_memory, numbered=numbered, budget=memory)
         self._run = run
         self._listing = listing
         self._entries = None if listing else Ahead(entries, run.readers.wake)
         self._admits = admits
         self._numbers = count() if numbered else None
-        self._memory = memory
         self._backlog: deque[tuple[ObjectEntry, Any]] = deque()
         self._again: list[tuple[ObjectEntry, Any]] = []  # whose size was not known, and is now
         self._admitting = 0  # entries
         self._pages = 0  # under way
         self._ranged: deque[LargeObject] = deque()  # of which ranges are still to be asked for, in turns
         self._open: set[LargeObject] = set()
-        self._reserved = 0
-        self._flush_due = False
-        self._unknown = _UNKNOWN
 
     # What the loop asks.
 
@@ -95,7 +88,7 @@ class Fetch:
         page = self._next_page()
         if page is not None:
             return page
-        if self._pending() >= _UNFINISHED:
+        if self.dispatcher.pending >= _UNFINISHED:
             return None
         fair = self._run.width.allowed // 2  # the other half is for the objects that wait behind
         ranges = sum(large.under_way for large in self._ranged)
@@ -106,14 +99,9 @@ class Fetch:
     def turn(self) -> bool:
         """Hand over and take back what the finishing threads work on."""
         self._pull()
-        for finishers in self._all_finishers():
-            finishers.flush()
-            finishers.take()
-        if self._flush_due:
-            self._flush_due = False
-            self.destination.flush()
+        self.dispatcher.turn()
         self._run.tick(listing_done=self.listing_done)
-        return bool(self._backlog or self._again or self._open or self._pending() or not self.listing_done)
+        return bool(self._backlog or self._again or self._open or self.dispatcher.pending or not self.listing_done)
 
     def tell(self, event: Event) -> None:
         """Pass on an event."""
@@ -140,38 +128,7 @@ class Fetch:
     def finish(self, job: WholeJob, size: int | None) -> None:
         """Have a whole body proved and delivered, where that costs least."""
         self.budget_refund()  # now: those that deliver it may be far behind the network
-        if self.destination.inline and size is not None and size <= SMALL:
-            # A copy of it is all that is wanted; handing it to another thread would cost more than proving it.
-            self._finish_here(job)
-            return
-        if self._process_due and self.tally.objects >= _MANY:
-            self._start_process()
-        if self._writing is not None and size is not None and size <= SMALL:
-            self._writing.add(job)
-        else:
-            self.finishers.add(job)
-
-    def _finish_here(self, job: WholeJob) -> None:
-        self._flush_due = True
-        try:
-            job.finish()
-        except S3StreamError as error:
-            job.finished(error)
-        else:
-            job.settle()
-
-    def release(self, reserved: int) -> None:
-        """Give back the memory of a body."""
-        self._reserved -= reserved
-        self._memory.release(reserved)
-
-    def delivered(self, reserved: int, size: int) -> None:
-        """Take note of a body that was delivered; where the destination holds it, its memory is not free yet."""
-        held = size + BOOKKEEPING if self.destination.holds else 0
-        # What was seen last counts most: one large object among small ones must not make room scarce for ever.
-        self._unknown = max(_UNKNOWN, size, self._unknown - self._unknown // 16)
-        self._reserved -= reserved
-        self._memory.release(reserved - held)
+        self.dispatcher.finish(job, size)
 
     def budget_refund(self) -> None:
         """Give the budget back a retry, for progress made."""
@@ -201,8 +158,7 @@ class Fetch:
         size = int(headers["content-length"])
         if entry.size is not None:
             entry = entry._replace(etag=etag_of(headers), modified=0.0)
-        if size <= WHOLE:
-            self._unknown = max(self._unknown, size)
+        self.memory.learn(size)
         self._again.append((entry._replace(size=size), place))
         if self._numbers is not None:
             self._again.sort(key=itemgetter(1))
@@ -237,35 +193,16 @@ class Fetch:
 
         :raises LocalError: it did not end well.
         """
-        if self._writing is not None:
-            self._writing.complete(self._run.limits.check)
+        self.dispatcher.complete(self._run.limits.check)
 
     def close(self) -> None:
         """End the finishing threads, drop large objects that are open, and give all memory back."""
         if self._entries is not None:
             self._entries.close()
-        for finishers in self._all_finishers():
-            finishers.close()
-            for item in finishers.finished():
-                item.settle()
+        self.dispatcher.close()
         for large in self._open:
             large.drop()
-        self.release(self._reserved)
-
-    def _start_process(self) -> None:
-        self._process_due = False
-        settings = self.destination.other_process(strict=self.options.strict)
-        if settings is not None:
-            # Without one it is only slower.
-            with suppress(OSError):
-                self._writing = WritingProcess(settings, self._notify)
-
-    def _all_finishers(self) -> list[Finishers]:
-        return [self.finishers] if self._writing is None else [self.finishers, self._writing]
-
-    def _pending(self) -> int:
-        writing = self._writing
-        return self.finishers.pending + (0 if writing is None else writing.pending)
+        self.memory.close()
 
     # How the next thing is chosen.
 
@@ -295,7 +232,7 @@ class Fetch:
             entries = [entry for entry in entries if self._admits(entry)]
         self.tally.listed += len(entries)
         self._admitting += len(entries)
-        self.finishers.add(Admission(self, entries))
+        self.dispatcher.add(Admission(self, entries))
 
     def admitted(self, count: int, accepted: list[tuple[ObjectEntry, Any]]) -> None:
         """Take back entries whose places are known."""
@@ -322,10 +259,9 @@ class Fetch:
         large = entry.size is not None and entry.size > WHOLE
         if large and len(self._open) >= _LARGE:
             return None
-        room = self._room(entry)
-        if not self._reserve(room, place):
+        room = self.memory.reserve(entry, place)
+        if room is None:
             return None
-        self._reserved += room
         del queue[0]
         if self._run.readers.by_boto3(entry.key):
             self.tally.boto3 += 1
@@ -335,24 +271,3 @@ class Fetch:
         self._open.add(opened)
         self._ranged.append(opened)
         return HeadJob(opened)
-
-    def _room(self, entry: ObjectEntry) -> int:
-        if entry.size is None:
-            return self._unknown + BOOKKEEPING
-        if entry.size <= WHOLE or self.destination.holds:
-            return entry.size + BOOKKEEPING
-        return BOOKKEEPING  # its ranges go straight to the disk
-
-    def _reserve(self, room: int, place: Any) -> bool:
-        if self._memory.try_reserve(room, self.options.max_memory):
-            return True
-        # Whoever takes the bodies waits for this one, so none of those that fill the memory will be taken before it; or
-        # it is other runs that hold it all, and they may go on only when this one has ended.
-        alone = not self._reserved and not self.destination.held
-        if not alone and (self._numbers is None or place != self.destination.wanted):
-            return False
-        return self._memory.try_reserve(room, self._memory.held + room)
-
-    def _notify(self) -> None:
-        self.destination.flush()
-        self._run.readers.wake()

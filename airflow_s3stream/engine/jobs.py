@@ -125,10 +125,10 @@ class WholeJob(Job):
 
     def settle(self) -> None:
         """Give back the memory, or hand it over with the body."""
-        self._fetch.delivered(self._reserved, self._size)
+        self._fetch.memory.delivered(self._reserved, self._size)
 
     def given_up(self, error: S3StreamError, *, general: bool) -> None:
-        self._fetch.release(self._reserved)
+        self._fetch.memory.release(self._reserved)
         if self._fetch.too_large(self.get, self._entry):
             self._fetch.reconsider(self._entry, self._place, self.get)
             return

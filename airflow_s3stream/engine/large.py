@@ -116,7 +116,7 @@ class LargeObject:
         self.fetch.budget_refund()
         self._done[job.start] = (job.checksum, job.stop - job.start)
         if not self._ended and not self.under_way and self._next >= self.size:
-            self.fetch.finishers.add(self)
+            self.fetch.dispatcher.add(self)
 
     def abandon(self, error: S3StreamError, *, general: bool) -> None:
         """Give the object up; ranges under way end unheard."""
@@ -125,7 +125,7 @@ class LargeObject:
         self._ended = True
         self.drop()
         self.fetch.large_ended(self)
-        self.fetch.release(self._reserved)
+        self.fetch.memory.release(self._reserved)
         self.fetch.failed(self.entry, self.place, error, general=general)
 
     def drop(self) -> None:
@@ -149,7 +149,7 @@ class LargeObject:
         """Take note of how finishing went."""
         if error is None and not self._ended:
             if not self.size:
-                self.fetch.finishers.add(self)
+                self.fetch.dispatcher.add(self)
             return
         if error is not None:
             self.abandon(self.fetch.own(error), general=isinstance(error, LocalError))
@@ -160,7 +160,7 @@ class LargeObject:
     def settle(self) -> None:
         """Give back the memory, or hand it over with the body, if that has been published."""
         if self._published:
-            self.fetch.delivered(self._reserved, self.size)
+            self.fetch.memory.delivered(self._reserved, self.size)
 
     def _prove(self, body: LargeBody) -> str:
         if self.algorithm:
@@ -205,7 +205,7 @@ class HeadJob(Job):
 
     def answered(self, get: Get) -> None:
         self._large.begin(get.headers)
-        self._large.fetch.finishers.add(self._large)
+        self._large.fetch.dispatcher.add(self._large)
 
     def given_up(self, error: S3StreamError, *, general: bool) -> None:
         self._large.abandon(error, general=general)
