@@ -87,7 +87,7 @@ def target_path(path: str | Path, key: str) -> str:
     """
     Give the file that ``path`` means: itself, or the key's last step below it where it is a directory.
 
-    :raises ConfigError: it is empty.
+    :raises ConfigError: it is empty; or it is a directory, and the key ends in ``/``.
     :raises KeyRefused: the key's last step cannot be the name of a file.
     """
     text = os.fspath(path)
@@ -95,6 +95,8 @@ def target_path(path: str | Path, key: str) -> str:
         raise ConfigError("path='' must name a file, or a directory to put it into")
     if not text.endswith("/") and not os.path.isdir(text):
         return text
+    if key.endswith("/"):
+        raise ConfigError(f"path={text!r} is a directory, and key {key!r} ends in '/', so it names no file; name one")
     return os.path.join(text, path_of(key, key[: key.rfind("/") + 1]))
 
 

@@ -63,7 +63,7 @@ def read_profile(given: object, name: str = "profile") -> Profile:
     Read a profile: a mapping, or the text of one.
 
     :param name: where it comes from, for error texts.
-    :raises ConfigError: it is none, or of a version that is not known.
+    :raises ConfigError: it is no profile, or of a version that is not known.
     """
     if isinstance(given, str | bytes):
         try:
@@ -71,7 +71,7 @@ def read_profile(given: object, name: str = "profile") -> Profile:
         except ValueError as error:
             raise ConfigError(f"profile {name} is not JSON: {error}") from None
     if not isinstance(given, Mapping) or _MARK not in given:
-        raise ConfigError(f"profile {name} is none; `s3stream tune ... --save FILE` writes one")
+        raise ConfigError(f"profile {name} was not made by `s3stream tune`; `s3stream tune ... --save FILE` writes one")
     if given[_MARK] != _VERSION:
         raise ConfigError(
             f"profile {name} is of version {given[_MARK]!r}, and this s3stream reads {_VERSION}; make a new one with "

@@ -179,6 +179,12 @@ class TestExitCodes:
         if code == 2:
             assert store.exchanges == []
 
+    def test_a_key_that_names_no_file_needs_a_name(self, store: ReadStore, run: Run, tmp_path: Path) -> None:
+        done = run(source="s3://lake/a/", to=str(tmp_path))
+        assert done.code == 2
+        assert f"path='{tmp_path}' is a directory, and key 'a/' ends in '/', so it names no file" in done.errors
+        assert store.exchanges == []
+
     def test_unknown_options_and_missing_arguments_are_usage(self, store: ReadStore, to: Path) -> None:
         for arguments in ((), ("s3://lake/a/big",), ("s3://lake/a/big", str(to), "--sink", "tar")):
             with pytest.raises(SystemExit) as caught:

@@ -57,7 +57,7 @@ class TestFormat:
 
     @pytest.mark.parametrize("given", [{}, {"connections": 4}, "[]", "4", "null", [1]], ids=str)
     def test_other_json_is_none(self, given: object) -> None:
-        with pytest.raises(ConfigError, match="is none; `s3stream tune"):
+        with pytest.raises(ConfigError, match="was not made by `s3stream tune`"):
             read_profile(given)
 
     @pytest.mark.parametrize("given", ["", "connections: 4", b"\xff\xfe"], ids=repr)
@@ -161,7 +161,7 @@ class TestFiles:
     def test_a_file_that_is_none_is_named(self, tmp_path: Path) -> None:
         path = tmp_path / "tune.json"
         path.write_text("{}")
-        with pytest.raises(ConfigError, match=r"tune\.json' is none"):
+        with pytest.raises(ConfigError, match=r"tune\.json' was not made by"):
             load_profile(path)
         with pytest.raises(ConfigError, match="Is a directory"):
             load_profile(tmp_path)
