@@ -184,10 +184,10 @@ class ObjectStream(io.RawIOBase):
 
     def result(self) -> GetResult:
         """Give what has been read, and at what cost, as of a file whose path is ``-``; also while reading."""
-        run = self._run
+        run, fetched = self._run, self._ahead.fetched
         return GetResult(
-            uri=self.uri, path="-", status="downloaded", size=self.size, fetched=self._proved, resumed=0,
-            seconds=run.seconds, bytes_per_second=self._proved / run.seconds if run.seconds else 0.0, etag=self.etag,
+            uri=self.uri, path="-", status="downloaded", size=self.size, fetched=fetched, resumed=0,
+            seconds=run.seconds, bytes_per_second=fetched / run.seconds if run.seconds else 0.0, etag=self.etag,
             verification=self.verification, connections=run.width.peak, part_size=self._part_size,
             requests=run.requests, retries=run.retries,
             slow_dropped=self._ahead.slow_dropped, warnings=self.warnings,

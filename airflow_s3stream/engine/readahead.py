@@ -56,6 +56,8 @@ class ReadAhead:
         """Offset of the next byte to be taken."""
         self.slow_dropped = 0
         """Times a connection was dropped for being slow."""
+        self.fetched = 0
+        """Bytes that have arrived, wanted or not."""
         self._end = 0  # of the last part
         self._held = 0
         self._waits_for = 0  # bytes that the reader waits for; 0: it does not wait
@@ -270,6 +272,7 @@ class ReadAhead:
         """Keep bytes that have arrived, from ``job.position`` on."""
         part = cast("AheadPart", job)
         with self._changed:
+            self.fetched += sum(map(len, pieces))
             if part not in self._parts:
                 raise Stopped("these bytes are not wanted any more")
             if not part.pieces and part.front > part.position:  # a seek has gone ahead of them

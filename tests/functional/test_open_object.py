@@ -410,6 +410,13 @@ class TestMemory:
         assert len(seen) > 100
         assert max(seen) <= 3 * MiB + SLACK
 
+    def test_what_came_is_counted_also_if_it_was_read_before(self, store: ReadStore) -> None:
+        with opened(store, connections=1) as stream:
+            stream.read()
+            stream.seek(1)
+            stream.read()
+            assert stream.result().fetched == sum(exchange.sent for exchange in store.gets) == 2 * SIZE - 1
+
     def test_one_connection_asks_once(self, large: ReadStore) -> None:
         """And takes from it no more than it must while nobody reads: the plain streaming mode."""
         with opened(large, connections=1, part_size=None, timeouts=PATIENT) as stream:
