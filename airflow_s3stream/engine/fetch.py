@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import ExitStack
 from itertools import count
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
@@ -72,6 +73,7 @@ class Fetch:
         self._run = run
         self._listing = listing
         self._entries = None if listing else Ahead(entries, run.readers.wake)
+        self._pulled = False  # the last of the entries
         self._admits = admits
         self._numbers = count() if numbered else None
         self._backlog: deque[tuple[ObjectEntry, Any]] = deque()
@@ -197,12 +199,13 @@ class Fetch:
 
     def close(self) -> None:
         """End the finishing threads, drop large objects that are open, and give all memory back."""
-        if self._entries is not None:
-            self._entries.close()
-        self.dispatcher.close()
-        for large in self._open:
-            large.drop()
-        self.memory.close()
+        with ExitStack() as ending:  # whatever fails on the way
+            ending.callback(self.memory.close)
+            for large in self._open:
+                ending.callback(large.drop)
+            ending.callback(self.dispatcher.close)
+            if self._entries is not None:
+                self._entries.close()
 
     # How the next thing is chosen.
 
@@ -216,7 +219,7 @@ class Fetch:
         return PageJob(self, request)
 
     def _pull(self) -> None:
-        if self._entries is None or self._entries.done:
+        if self._entries is None or self._pulled:
             return
         while len(self._backlog) + self._admitting < _NAMED_AHEAD and (some := self._entries.take()):
             if self._numbers is None:
@@ -225,6 +228,7 @@ class Fetch:
                 self.tally.listed += len(some)
                 self._backlog.extend(zip(some, self._numbers, strict=False))
         if self.listing_done:
+            self._pulled = True
             self._run.listing_ended()
 
     def _admit(self, entries: list[ObjectEntry]) -> None:

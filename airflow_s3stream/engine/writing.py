@@ -53,11 +53,15 @@ class WritingProcess(Finishers):
             settings = settings._replace(socket=theirs.fileno())
             start = _START.format(path=sys.path, settings=json.dumps(settings))
             # -S: what it imports is told by sys.path; nothing else of the environment is its business.
-            self._child = subprocess.Popen(  # noqa: S603 - this interpreter, and nothing from outside
-                [sys.executable, "-I", "-S", "-c", start],
-                pass_fds=(settings.socket, settings.root),
-                stdin=subprocess.DEVNULL,
-            )
+            try:
+                self._child = subprocess.Popen(  # noqa: S603 - this interpreter, and nothing from outside
+                    [sys.executable, "-I", "-S", "-c", start],
+                    pass_fds=(settings.socket, settings.root),
+                    stdin=subprocess.DEVNULL,
+                )
+            except BaseException:
+                self._peer.close()
+                raise
         super().__init__(1, notify)
 
     def complete(self, check: Callable[[], None]) -> None:

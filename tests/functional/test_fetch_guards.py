@@ -232,3 +232,16 @@ def test_some_retries_are_told_in_every_interval(store: ReadStore) -> None:
     client.close()
     assert 0 < counts[0] < 20
     assert counts == [counts[0], 2 * counts[0], 3 * counts[0]]
+
+
+def test_keys_that_end_late_are_timed_to_their_end(store: ReadStore, tmp_path: Path) -> None:
+    """Also where the last key came long before it was known to be the last."""
+    key = store.fill(1)[0]
+
+    def named() -> Iterator[ObjectEntry]:
+        yield ObjectEntry(key, None, "", 0.0)
+        time.sleep(0.3)
+
+    result = fetch(store, tmp_path, entries=named())
+    assert result.objects == 1
+    assert 0.3 <= result.listing_seconds <= result.seconds
