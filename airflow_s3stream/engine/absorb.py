@@ -116,6 +116,8 @@ class Absorber:
     def close(self) -> None:
         """Take no more, and note what has been written of ranges that are not complete. More than once does no harm."""
         with self._changed:
+            if self._closed:
+                return
             self._closed = True
             while self._writers:
                 self._changed.wait()
