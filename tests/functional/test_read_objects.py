@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -25,7 +26,7 @@ from tests.support.content import Quiet
 from tests.support.downloads import PATIENT, entry_of
 from tests.support.hostile import HOSTILE_KEYS
 from tests.support.reading import read_all
-from tests.support.readstore import ReadStore
+from tests.support.readstore import ReadStore, key_of
 from tests.support.stores import Store
 
 
@@ -159,9 +160,11 @@ class TestErrors:
         keys = store.fill(200, 500)
         broken = [faults.close_after(10), faults.flip_bit(3), readlies.refuse(503, "SlowDown"), faults.reset_after(0)]
         store.faults = [
-            readlies.gets(fault).where(lambda request, n=n: request.number % 20 == n) for n, fault in enumerate(broken)
+            readlies.gets(fault).where(lambda request, key=key: key_of(request) == key).once()
+            for key, fault in zip(keys[::10], itertools.cycle(broken), strict=False)
         ]
         check(store, list(read_all(store, keys)), keys)
+        assert len(store.gets) == len(keys) + len(store.faults)
 
     def test_a_store_that_is_down_is_an_error(self, store: ReadStore) -> None:
         store.fill(10)
