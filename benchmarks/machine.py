@@ -7,11 +7,16 @@ import platform
 import re
 import ssl
 import subprocess
+import tempfile
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import program
+
+_WARM = 4 << 30
+"""Bytes of free memory that are touched at most."""
 
 _PACKAGES = (
     "apache-airflow",
@@ -71,3 +76,18 @@ def busy_seconds() -> float:
     fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
     user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def warm(folder: Path, size: int) -> None:
+    """
+    Touch as much free memory as a file of ``size`` bytes will take.
+
+    A virtual machine's host may take back what is free, and whoever touches it first waits for the host. Unless
+    somebody does so before each run, it is the length of the pause before it that decides what a write costs.
+
+    :param folder: on a file system in memory.
+    """
+    chunk = bytes(1 << 20)
+    with suppress(OSError), tempfile.TemporaryFile(dir=folder) as file:  # as far as there is room
+        for _ in range(min(size, _WARM) >> 20):
+            file.write(chunk)

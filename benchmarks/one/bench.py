@@ -54,6 +54,7 @@ class OneBench:
     """Bytes of the object that each tool is proved with."""
     peers: Mapping[str, Peer] = field(default_factory=peers.load)
     sync: Callable[[Path], float] = sync
+    warm: Callable[[Path, int], None] = machine.warm
     _proofs: dict[tuple[str, str, bool], str] = field(default_factory=dict)
     _sent: dict[int, int] = field(default_factory=dict)
     """The CRC64NVME of huge objects of a server that is not ours, by their size."""
@@ -231,6 +232,8 @@ class OneBench:
         peer, to_disk = self.peers[entry.peer], entry.place == "disk" and entry.what == "file"
         timeout = self.deadline if entry.cut else TIMEOUT
         command = peer.command(task)
+        if entry.what == "file":
+            self.warm(self.memory, entry.size)
         if to_disk:
             self.sync(self.disk)  # What the run before left to write is not this one's.
         server.reset()

@@ -86,7 +86,15 @@ def bench(place: Path, *names: str, **more: Any) -> OneBench:
     """Give one that writes below ``place`` and waits for no disk, which others may keep busy for seconds."""
     tools = {name: Tool(name) for name in names} if names else peers.load()
     proof = SHORT if names else PROOF
-    return OneBench(disk=place, memory=place, sync=lambda _folder: 0.0, proof=proof, peers=tools, **more)
+    return OneBench(
+        disk=place,
+        memory=place,
+        sync=lambda _folder: 0.0,
+        warm=lambda _folder, _size: None,
+        proof=proof,
+        peers=tools,
+        **more,
+    )
 
 
 def scenario(*entries: Entry, kind: str = "fast") -> Scenario:
