@@ -57,10 +57,13 @@ $(UV_STAMP): requirements/uv.txt
 demo: .venv/.stamp
 	@$(BIN)/python -m demo
 
+# Most tests wait for something most of the time. A class, or the functions of a file, stay together.
+PARALLEL := --numprocesses 3 --dist loadscope
+
 # Airflow writes where it is imported; that must not be the user's own.
 test: export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 test: .venv/.stamp .localstack-venv/.stamp
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 lint: .venv/.stamp
 	@$(BIN)/ruff check .
@@ -77,8 +80,9 @@ types: .venv/.stamp
 # the readers, since each libcurl signs in its own way.
 lowest: export AIRFLOW_HOME := $(CURDIR)/.cache/airflow-lowest
 lowest: .lowest-venv/.stamp .localstack-venv/.stamp
-	@.lowest-venv/bin/python -m pytest tests/unit tests/contract/test_readers.py tests/functional/test_stores.py
-	@.lowest-venv/bin/python -m pytest -m airflow tests/functional tests/dags
+	@.lowest-venv/bin/python -m pytest $(PARALLEL) \
+		tests/unit tests/contract/test_readers.py tests/functional/test_stores.py
+	@.lowest-venv/bin/python -m pytest $(PARALLEL) -m airflow tests/functional tests/dags
 
 bench: .venv/.stamp
 	@$(BIN)/python -m benchmarks

@@ -20,6 +20,13 @@ from tests.support.tls import Authority
 _numbers = itertools.count(1)
 
 
+def pytest_configure() -> None:
+    """Give each process of the suite a folder that Airflow may write to, before Airflow is imported."""
+    worker, home = os.environ.get("PYTEST_XDIST_WORKER"), os.environ.get("AIRFLOW_HOME")
+    if worker and home:
+        os.environ["AIRFLOW_HOME"] = os.path.join(home, worker)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _credentials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Give boto3's default chain the servers' keys, and nothing of the machine it runs on."""
