@@ -31,7 +31,7 @@ STDOUT = "-"
 _HOW: Options = (
     ("--connections", {"metavar": "N", "help": "ranges under way at once (default 16)"}),
     ("--part-size", {"metavar": "SIZE", "help": "of a range (default: chosen from the object's size)"}),
-    ("--max-memory", {"metavar": "SIZE", "help": "read ahead of stdout (default 64MiB); a file needs none of it"}),
+    ("--max-memory", {"metavar": "SIZE", "help": "read ahead of stdout (default 128MiB); a file needs none of it"}),
     ("--strict", {"action": "store_true", "help": "fail where only the size can be proved"}),
     ("--min-speed", {"metavar": "SIZE", "help": "bytes per second below which a connection is given up for another "
                      "(default: only those far slower than the others)"}),

@@ -8,6 +8,7 @@ LEAST_PART = 256 * KiB
 _FIRST_SPAN = 512 * KiB  # fetched ahead after a seek, until reading goes on in order
 _GROWTH = 2
 _MOST_PART = 64 * MiB
+_LEAST_SHARE = MiB  # below it, a round trip costs more than an idle connection
 _FILL = 1.6  # bytes asked for, as a share of the memory: of ranges under way only half has arrived on average
 _SPAN = 2.0  # the same, of all that lies ahead
 TAIL = 64 * KiB
@@ -18,7 +19,8 @@ class AheadPlan:
     """
     Plans ranges for one reader.
 
-    Ranges at the beginning differ in size, so that they do not all end at the same time later on.
+    Ranges at the beginning differ in size, so that they do not all end at the same time later on; those at the end become
+    smaller, so that they do.
 
     :param size: of the object.
     :param connections: ranges under way at once; 1: one after the other, and nothing ahead.
@@ -68,4 +70,8 @@ class AheadPlan:
         elif self._begun < self._connections:
             self._begun += 1
             size = max(size * self._begun // self._connections, min(LEAST_PART, size))
-        return min(end + size, self._size)
+        return min(end + min(size, self._share(end)), self._size)
+
+    def _share(self, end: int) -> int:
+        """Give what each connection would have to fetch of the rest: with no more, all end at about the same time."""
+        return max((self._size - end) // self._connections, _LEAST_SHARE)

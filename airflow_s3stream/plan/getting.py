@@ -27,8 +27,8 @@ class GetOptions:
     part_size: int | None = None
     """Bytes of a range. None: the object's size divided by ``connections``, between 8 and 64 MiB; for a stream, as much
     as ``max_memory`` allows."""
-    max_memory: int = 64 * MiB
-    """Ceiling of what a stream reads ahead."""
+    max_memory: int = 128 * MiB
+    """Ceiling of what a stream reads ahead. Its ranges are as large as this allows, and each waits for a round trip."""
     if_exists: IfFileExists = "overwrite"
     resume: bool = True
     """Go on where an earlier run was interrupted."""

@@ -103,3 +103,18 @@ def test_ranges_fit_the_memory(connections: int, memory: int, part: float) -> No
     """On average half of each has arrived."""
     plan = AheadPlan(10 * GiB, connections, None, memory * MiB)
     assert plan.part_size == pytest.approx(part * MiB, abs=1)
+
+
+def test_at_the_end_ranges_become_smaller() -> None:
+    """No connection is left with a large one while the others have nothing to do; nor is one asked for crumbs."""
+    plan = AheadPlan(GiB, 16, None, 128 * MiB)
+    plan.restart(0)
+    asked = ranges(plan, 0, GiB)
+    full = [stop - begin for begin, stop in asked if GiB - begin > 16 * plan.part_size]
+    assert max(full) == full[-1] == plan.part_size
+    last = [stop - begin for begin, stop in asked if GiB - begin <= 16 * plan.part_size]
+    assert all(
+        size <= max((GiB - begin) // 16, MiB) for size, (begin, _) in zip(last, asked[-len(last) :], strict=True)
+    )
+    assert sorted(last, reverse=True) == last
+    assert set(last[-16:-1]) == {MiB}
