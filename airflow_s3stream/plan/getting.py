@@ -18,7 +18,7 @@ class GetOptions:
     """
     How one object is fetched.
 
-    Memory, beyond the idle process. Of a file: at most 16 MiB, and 0.5 MiB per connection; it does not depend on the
+    Memory, beyond the idle process. Of a file: at most 16 MiB, and 0.75 MiB per connection; it does not depend on the
     object's size. Of a stream: ``max_memory``, and 16 MiB.
     """
 

@@ -165,7 +165,7 @@ def _memory() -> Scenario:
     )
     return Scenario(
         name="one-memory",
-        title="Peak memory of s3stream's whole process, 16 connections, max_memory 64 MiB where there is a stream",
+        title="Peak memory of s3stream's whole process, 16 connections, max_memory 128 MiB where there is a stream",
         kind="memory",
         entries=entries,
     )
