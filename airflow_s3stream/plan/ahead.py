@@ -19,8 +19,8 @@ class AheadPlan:
     """
     Plans ranges for one reader.
 
-    Ranges at the beginning differ in size, so that they do not all end at the same time later on; those at the end become
-    smaller, so that they do.
+    Ranges at the beginning differ in size, so that they do not all end at the same time later on; those at the end
+    become smaller, so that they do.
 
     :param size: of the object.
     :param connections: ranges under way at once; 1: one after the other, and nothing ahead.
