@@ -71,8 +71,8 @@ class TestKilled:
         connections = draw.choice((1, 3, 8))
         for _ in range(kills):
             left = SIZE - sent(store)
-            if left > PART:
-                struck(store, to, draw.randrange(1, left - PART // 2), connections=connections)
+            if left > 4 * PART:  # a range goes out at once, and with the last of them the process ends
+                struck(store, to, draw.randrange(1, left - 3 * PART), connections=connections)
                 assert not to.exists() or to.read_bytes() == OLD
         go_on(store, to, connections=connections)
         # Ranges are tiny here, and the store sends ahead into its sockets: twice what real ones may cost.
