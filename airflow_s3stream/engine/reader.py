@@ -112,7 +112,11 @@ class Reader(Protocol):
         """Drop a GET that is under way and the connection it used; it will not be given by ``poll``."""
 
     def pause(self, get: Get) -> None:
-        """Take no more of its body for now; what has been read already still comes, and so do its first bytes."""
+        """
+        Take no more of its body for now; what has been read already still comes.
+
+        One that is not connected yet brings what arrives in the first call of libcurl, which may be megabytes.
+        """
 
     def resume(self, get: Get) -> None:
         """Go on with it."""
