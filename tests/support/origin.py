@@ -26,7 +26,7 @@ class Exchange:
     connection: int
     status: int = 0
     sent: int = 0
-    """Bytes of the body handed to the kernel."""
+    """Bytes of the body handed to the kernel, those it is being handed included."""
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -147,10 +147,16 @@ class Origin(Listener):
             return False
         self._send_head(sock, reply)
         if request.method != "HEAD" and reply.status not in (204, 304):
-            for piece in self._framed(reply, exchange):
+            for piece, of_body in self._framed(reply):
                 if not self._held(sock, reply, exchange.sent):
                     return False
-                sock.sendall(piece)
+                # Before, since a test may compare what its client has read before this thread runs on.
+                exchange.sent += of_body
+                try:
+                    sock.sendall(piece)
+                except OSError:
+                    exchange.sent -= of_body
+                    raise
                 self._count(len(piece))
                 if reply.drip and self.stopping.wait(reply.drip[1]):
                     return False
@@ -198,7 +204,8 @@ class Origin(Listener):
             if self.stopping.wait(reply.head_drip):
                 return
 
-    def _framed(self, reply: Reply, exchange: Exchange) -> Iterator[memoryview | bytes]:
+    def _framed(self, reply: Reply) -> Iterator[tuple[memoryview | bytes, int]]:
+        """Yield what goes over the wire, and how much of each piece is of the body."""
         left = reply.cut_after
         chunked = reply.framing == "chunked"
         for piece in reply.pieces():
@@ -207,16 +214,15 @@ class Origin(Listener):
                 piece = piece[:left]
                 left -= len(piece)
             if chunked:
-                yield b"%x\r\n" % whole
+                yield b"%x\r\n" % whole, 0
             if piece:
-                yield piece
-                exchange.sent += len(piece)
+                yield piece, len(piece)
             if chunked and len(piece) == whole:
-                yield b"\r\n"
+                yield b"\r\n", 0
             if left == 0:
                 return
         if chunked:
-            yield b"0\r\n\r\n"
+            yield b"0\r\n\r\n", 0
 
 
 @contextlib.contextmanager
