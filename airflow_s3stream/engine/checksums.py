@@ -41,6 +41,15 @@ def crc64nvme_text(crc: int) -> str:
     return base64.b64encode(crc.to_bytes(8, "big")).decode()
 
 
+def crc64nvme_value(text: str | None) -> int | None:
+    """Read what S3 shows; None for nothing, or for what is no CRC-64/NVME."""
+    try:
+        raw = base64.b64decode(text or "", validate=True)
+    except ValueError:
+        return None
+    return int.from_bytes(raw, "big") if len(raw) == 8 else None
+
+
 def combine(algorithm: Algorithm, parts: Iterable[tuple[int, int]]) -> int:
     """
     Join CRCs of adjacent pieces.

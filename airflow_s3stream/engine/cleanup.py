@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_s3stream.engine.publish import is_ours
@@ -21,9 +22,17 @@ _ATTEMPTS = 2
 _STRAGGLE = 0.3  # seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What :func:`clean_up` did, in words, and whether it could remove the upload."""
+
+    text: str
+    removed: bool = True
+
+
 def clean_up(
     sink: Sink, upload: Upload | None, content: Content | None = None, stragglers: Sequence[Thread] = ()
-) -> str:
+) -> Left:
     """
     Remove the multipart upload; say what was done, or what is left and how to remove it.
 
@@ -34,6 +43,7 @@ def clean_up(
     """
     limits = Limits(StopFlag(), _PATIENCE)
     told = []
+    failure = None
     if upload is not None:
         failure = _abort(sink, upload, limits)
         if stragglers and failure is None:
@@ -50,7 +60,17 @@ def clean_up(
         )
     if content is not None or told:
         told.insert(0, _visible(sink, content, limits))
-    return " ".join(told)
+    return Left(" ".join(told), removed=failure is None)
+
+
+def keep_upload(sink: Sink, upload: Upload, content: Content | None, stored: int) -> Left:
+    """Leave the upload to the next try, and say so; asks the store only if publishing had begun."""
+    told = [_visible(sink, content, Limits(StopFlag(), _PATIENCE))]
+    told.append(
+        f"Multipart upload {upload.upload_id} is kept for the next try, with {stored} parts stored. "
+        f"To remove it instead: {sink.how_to_abort(upload)}"
+    )
+    return Left(" ".join(told), removed=False)
 
 
 def _abort(sink: Sink, upload: Upload, limits: Limits) -> str | None:

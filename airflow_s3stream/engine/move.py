@@ -7,19 +7,30 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from airflow_s3stream.config import format_size
 from airflow_s3stream.engine.checksums import RunningDigest, combine, crc64nvme, crc64nvme_text
-from airflow_s3stream.engine.cleanup import add
+from airflow_s3stream.engine.cleanup import add, clean_up
 from airflow_s3stream.engine.events import Noted
-from airflow_s3stream.engine.publish import LINGER, Content, Publisher, composite_etag
+from airflow_s3stream.engine.handover import with_upload
+from airflow_s3stream.engine.protocols import Upload
+from airflow_s3stream.engine.publish import LINGER, MARKER, Content, Publisher, composite_etag
 from airflow_s3stream.engine.relay import Relay
 from airflow_s3stream.engine.spool import Spool
 from airflow_s3stream.engine.stream import SourceStream
-from airflow_s3stream.exceptions import IntegrityError, S3StreamError, SinkThrottled, SinkUnavailable
+from airflow_s3stream.exceptions import (
+    IntegrityError,
+    S3StreamError,
+    SinkThrottled,
+    SinkUnavailable,
+    UploadVanished,
+)
 from airflow_s3stream.plan.probe import check_same
+from airflow_s3stream.plan.resume import Rest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow_s3stream.engine.handover import Handover
     from airflow_s3stream.engine.protocols import (
         Body,
         CompletedPart,
@@ -27,19 +38,19 @@ if TYPE_CHECKING:
         Sink,
         Source,
         StoredObject,
-        Upload,
     )
     from airflow_s3stream.engine.run import Run
+    from airflow_s3stream.exceptions import SinkError
     from airflow_s3stream.plan.digests import Digest
     from airflow_s3stream.plan.parts import TransferPlan
     from airflow_s3stream.plan.probe import Probe
+    from airflow_s3stream.plan.resume import ResumeToken
 
 
 _log = logging.getLogger(__name__)
 
-_LOST = (
-    "An answer to CreateMultipartUpload was lost, so an empty upload may stay beside this one: "
-    "`aws s3api list-multipart-uploads` shows it, a lifecycle rule removes it"
+_UNCONDITIONAL = (
+    "This store does not check conditions: had another writer published at the same moment, the last would have won"
 )
 _WEAK = "The store keeps no CRC64NVME, so only the object's size will be proved; strict proves its parts by their MD5"
 
@@ -53,6 +64,9 @@ class Moved:
     checksum: str
     verification: str
     parts: int
+    resumed_parts: int = 0
+    """How many of them an earlier try had stored."""
+    resumed_bytes: int = 0
 
 
 class Mover:
@@ -67,6 +81,9 @@ class Mover:
         plan: TransferPlan,
         expected: Digest | None,
         headers: ObjectHeaders,
+        handover: Handover,
+        token: ResumeToken,
+        earlier: ResumeToken | None = None,
     ) -> None:
         self._run = run
         self._source = source
@@ -75,8 +92,14 @@ class Mover:
         self._plan = plan
         self._expected = expected
         self._headers = headers
+        self._handover = handover
+        self.token = token
+        """As it was saved last."""
+        self._earlier = earlier
+        self._resumed: list[CompletedPart] = []
         self._small: bytearray | None = None
         self._parts: list[CompletedPart] = []
+        self._relayed: Relay | None = None
         self._stream: SourceStream | None = None
         self.upload: Upload | None = None
         self.publishing: Content | None = None
@@ -102,13 +125,20 @@ class Mover:
         return self._stream is not None and self._stream.too_long
 
     def _relay(self, body: Body) -> None:
-        upload = self._begin()
+        upload = self._go_on() or self._begin()
         other = self._expected.algorithm if self._expected and self._expected.algorithm != "crc64nvme" else None
         relay = Relay(
             self._run, self._source, self._sink, self._probe,
             upload=upload, want_md5=self._want_md5(upload), extra=other,
         )  # fmt: skip
-        self._parts = relay.move(self._plan, body)
+        self._relayed = relay
+        self._take_over(relay)
+        if self._resumed:
+            body.close()  # it begins with a part that the store has
+            moved = relay.move(Rest(self._plan, {part.number for part in self._resumed}), None)
+            self._parts = sorted([*self._resumed, *moved], key=lambda part: part.number)
+        else:
+            self._parts = relay.move(self._plan, body)
         self._settle()
         if self._expected is not None:
             value = self._crc.to_bytes(8, "big")
@@ -151,8 +181,49 @@ class Mover:
             raise changed
         return whole
 
+    @property
+    def resumed(self) -> list[CompletedPart]:
+        """The parts that an earlier try has left."""
+        return self._resumed
+
+    @property
+    def stored(self) -> int:
+        """How many parts the store has, those under way not counted."""
+        return len(self._resumed) + (self._relayed.stored if self._relayed else 0)
+
+    def _go_on(self) -> Upload | None:
+        """Take over the upload of an earlier try; None when there is none, or no more."""
+        earlier = self._earlier
+        if earlier is None:
+            return None
+        try:
+            self._resumed = self._handover.parts(earlier, self._plan)
+        except UploadVanished:
+            self._run.tell(
+                Noted(text=f"The earlier try's multipart upload {earlier.upload_id} is gone: beginning afresh")
+            )
+            return None
+        self.token = earlier
+        self.upload = Upload(upload_id=earlier.upload_id, checksums=earlier.checksums)
+        return self.upload
+
+    def _take_over(self, relay: Relay) -> None:
+        if self._earlier is None or self.token is not self._earlier:
+            return
+        size, count = sum(part.size for part in self._resumed), sum(1 for _ in self._plan.parts())
+        self._run.meter.resume(size)
+        self._run.tell(
+            Noted(
+                text=f"Going on with multipart upload {self.token.upload_id}: {len(self._resumed)} of {count} parts "
+                f"({format_size(size)}) are stored and will not be sent again"
+            )
+        )
+
     def _begin(self) -> Upload:
         limits, sink, lost = self._run.limits, self._sink, []
+        began = self._run.clock()
+        # Said before, so that the next try looks for an upload that was begun by a process that died at once.
+        self._handover.save(self.token)
 
         def begin() -> Upload:
             try:
@@ -162,9 +233,13 @@ class Mover:
                 lost.append(error)
                 raise
 
-        self.upload = self._run.retrier.call("beginning the upload", begin)
-        if lost:
-            self._run.tell(Noted(text=_LOST))
+        try:
+            self.upload = self._run.retrier.call("beginning the upload", begin)
+            self.token = with_upload(self.token, self.upload, self._plan)
+            self._handover.save(self.token)
+        finally:
+            if lost:
+                self._handover.sweep(self._run.clock() - began, keep=self.upload)
         if not self.upload.checksums:
             self._run.tell(Noted(text=_WEAK))
         return self.upload
@@ -175,6 +250,12 @@ class Mover:
             self._sink.abort(upload)
         except S3StreamError as error:
             _log.warning("An upload begun after the stop is left, %s: %s", error, self._sink.how_to_abort(upload))
+
+    def _give_up(self, upload: Upload) -> None:
+        """Remove what is not needed: another writer has published the same bytes."""
+        left = clean_up(self._sink, upload)
+        told = "" if left.removed else f" {left.text}"
+        self._run.tell(Noted(text=f"Another writer has published the same bytes, which are as good as these.{told}"))
 
     def _want_md5(self, upload: Upload) -> bool:
         """Where the store keeps no checksum, a strict transfer proves its parts by their ETags."""
@@ -196,10 +277,11 @@ class Mover:
                 target=self._source.name,
             )
 
-    def publish(self, marker: str, *, create_only: bool) -> Moved:
+    def publish(self, *, replaces: str | None) -> Moved:
         """
         Make the object visible and prove what is stored.
 
+        :param replaces: what may be overwritten; see :meth:`~airflow_s3stream.engine.protocols.Sink.put`.
         :raises IntegrityError: only the size could be proved and ``strict`` is set, or the store holds something else.
         """
         upload, small = self.upload, self._small
@@ -208,12 +290,16 @@ class Mover:
             crc=self._crc,
             etag=self._etag(),
             parts_proved=bool(self._parts) and all(part.md5 for part in self._parts),
-            marker=marker,
+            marker=self.token.marker,
         )
         publisher = Publisher(self._run, self._sink, content)
         self.publishing = content
-        stored, answered = publisher.publish(self._request(create_only))
+        stored, answered = publisher.publish(self._request(replaces), mend=self._mend)
+        if not stored.conditional:
+            self._run.tell(Noted(text=_UNCONDITIONAL))
         self.upload = self.publishing = None
+        if upload is not None and not answered and (stored.metadata or {}).get(MARKER) != content.marker:
+            self._give_up(upload)
         # The answer to a PutObject names the checksum that was checked, if one was.
         keeps = upload.checksums if upload else answered and stored.checksum is not None
         try:
@@ -233,6 +319,8 @@ class Mover:
             checksum=f"crc64nvme:{crc64nvme_text(self._crc)}",
             verification=level,
             parts=1 if small is not None else len(self._parts),
+            resumed_parts=len(self._resumed),
+            resumed_bytes=sum(part.size for part in self._resumed),
         )
 
     def _etag(self) -> str | None:
@@ -240,10 +328,31 @@ class Mover:
             return hashlib.md5(self._small, usedforsecurity=False).hexdigest()
         return composite_etag(self._parts)
 
-    def _request(self, create_only: bool) -> Callable[[], StoredObject]:
+    def _mend(self, error: SinkError) -> bool:
+        """
+        Bring the list of parts in line with the store's, where it says that they differ; False if that cannot be.
+
+        A part that was sent twice, by an answer lost or by two tries at once, may have another ETag although its bytes
+        are the same.
+        """
+        upload = self.upload
+        if upload is None or "InvalidPart" not in error.message or not upload.checksums:
+            return False
+        listed = {part.number: part for part in self._sink.list_parts(upload)}
+        same = [
+            replace(part, etag=listed[part.number].etag)
+            for part in self._parts
+            if part.number in listed and (listed[part.number].crc, listed[part.number].size) == (part.crc, part.size)
+        ]
+        mended = len(same) == len(self._parts) and same != self._parts
+        if mended:
+            self._parts = same
+        return mended
+
+    def _request(self, replaces: str | None) -> Callable[[], StoredObject]:
         upload, small = self.upload, self._small
         if small is not None:
-            return lambda: self._sink.put(small, self._crc, self._headers, create_only=create_only)
+            return lambda: self._sink.put(small, self._crc, self._headers, replaces=replaces)
         if upload is None:
             raise RuntimeError("publish before move")
-        return lambda: self._sink.complete(upload, self._parts, size=self.size, crc=self._crc, create_only=create_only)
+        return lambda: self._sink.complete(upload, self._parts, size=self.size, crc=self._crc, replaces=replaces)

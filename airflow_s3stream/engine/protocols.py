@@ -64,6 +64,8 @@ class StoredObject:
     checksum: str | None = None
     """The full-object CRC-64/NVME in base64."""
     metadata: Mapping[str, str] | None = None
+    conditional: bool = True
+    """False: the store refused the condition of the request that published it, which was made without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,27 @@ class CompletedPart:
     etag: str
     crc: int
     md5: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedPart:
+    """A part as ListParts describes it. ``crc`` is the CRC-64/NVME, None where the store did not show one."""
+
+    number: int
+    size: int
+    etag: str
+    crc: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedUpload:
+    """An upload under way as ListMultipartUploads describes it."""
+
+    upload_id: str
+    age: float
+    """Seconds since it was begun, by the store's own clock."""
+    checksums: bool
+    """Whether it was begun with a full-object CRC-64/NVME, as this package begins all of its own."""
 
 
 class PartBody(Protocol):
@@ -127,11 +150,12 @@ class Sink(Protocol):
     def head(self) -> StoredObject | None:
         """Describe what is at the key; None when nothing is."""
 
-    def put(self, body: bytes | bytearray, crc: int, headers: ObjectHeaders, *, create_only: bool) -> StoredObject:
+    def put(self, body: bytes | bytearray, crc: int, headers: ObjectHeaders, *, replaces: str | None) -> StoredObject:
         """
         Store a small object in one request.
 
-        :raises SinkConflict: ``create_only`` and the key exists, as far as the store checks that.
+        :param replaces: what may be overwritten: the ETag of one object, "" for nothing at all, None for anything.
+        :raises SinkConflict: something else is at the key, as far as the store checks that.
         """
 
     def begin(self, headers: ObjectHeaders) -> Upload:
@@ -145,9 +169,22 @@ class Sink(Protocol):
         """
 
     def complete(
-        self, upload: Upload, parts: list[CompletedPart], *, size: int, crc: int, create_only: bool
+        self, upload: Upload, parts: list[CompletedPart], *, size: int, crc: int, replaces: str | None
     ) -> StoredObject:
         """Publish the object. An answer that is lost on the way raises SinkUnavailable although it may be done."""
+
+    def list_parts(self, upload: Upload) -> list[ListedPart]:
+        """
+        Name all parts that the store has.
+
+        :raises UploadVanished: the upload is gone.
+        """
+
+    def list_uploads(self) -> list[ListedUpload]:
+        """Name the uploads under way to this key."""
+
+    def elsewhere(self, name: str) -> Sink:
+        """Give the sink of another ``s3://bucket/key`` of the same store."""
 
     def abort(self, upload: Upload) -> None:
         """Remove the upload and its parts; one that is gone already is fine."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_s3stream.engine.checksums import crc64nvme_text
@@ -14,6 +14,7 @@ from airflow_s3stream.exceptions import (
     SinkConflict,
     SinkDenied,
     SinkError,
+    SinkRejected,
     UploadVanished,
 )
 
@@ -55,6 +56,14 @@ def is_ours(found: StoredObject, content: Content) -> bool:
     return marked and found.size == content.size and found.checksum in (None, crc64nvme_text(content.crc))
 
 
+def is_equal(found: StoredObject, content: Content) -> bool:
+    """Whether an object is known to have the same bytes: the same size and checksum, or the same MD5 of them."""
+    same = found.checksum == crc64nvme_text(content.crc) or (
+        content.etag is not None and found.etag.strip('"') == content.etag and found.checksum is None
+    )
+    return same and found.size == content.size
+
+
 class Publisher:
     """Publishes one object through a sink."""
 
@@ -63,24 +72,34 @@ class Publisher:
         self._sink = sink
         self._content = content
 
-    def publish(self, request: Callable[[], StoredObject]) -> tuple[StoredObject, bool]:
+    def publish(
+        self, request: Callable[[], StoredObject], *, mend: Callable[[SinkError], bool] = lambda _: False
+    ) -> tuple[StoredObject, bool]:
         """
         Make the request that publishes, until it is known to have worked or to have failed.
 
         S3 may have done the work although the answer was lost, and then refuses the repetition (NoSuchUpload; 412
         where the key must be empty). So a failure is only believed after a look at the key: our marker, size and
-        checksum there mean that it worked.
+        checksum there mean that it worked. Where another writer was faster, an object of the same bytes is as good.
 
+        :param mend: corrects what ``request`` says after a refusal, once; False: it cannot.
         :returns: the object, and whether the store answered the request itself.
         """
-        doubt = False
+        doubt = mended = False
 
         def attempt() -> tuple[StoredObject, bool]:
-            nonlocal doubt
+            nonlocal doubt, mended
             try:
                 return self._run.limits.call(request, linger=LINGER), True
+            except SinkRejected as refusal:
+                said = refusal
+                if mended or not self._run.call("comparing the parts", lambda: mend(said)):
+                    raise
+                mended = True
+                return attempt()
             except SinkError as error:
-                found = self._find() if doubt or isinstance(error, UploadVanished | SinkConflict) else None
+                lost = isinstance(error, SinkConflict)
+                found = self._find(equal=lost) if doubt or lost or isinstance(error, UploadVanished) else None
                 doubt = doubt or error.retryable
                 if found is None:
                     raise
@@ -94,14 +113,15 @@ class Publisher:
                 raise
             return found, False
 
-    def _find(self) -> StoredObject | None:
-        """Look whether the object at the key is the one this transfer made."""
+    def _find(self, *, equal: bool = False) -> StoredObject | None:
+        """Look whether the object at the key is the one this transfer made; ``equal``: or has the same bytes."""
         content = self._content
         try:
             found = self._run.call("looking at the key", self._sink.head)
         except SinkError:
             return None
-        return found if found is not None and is_ours(found, content) else None
+        same = found is not None and (is_ours(found, content) or (equal and is_equal(found, content)))
+        return found if same else None
 
     def verify(self, stored: StoredObject, *, keeps_checksums: bool) -> tuple[StoredObject, str]:
         """
@@ -124,7 +144,7 @@ class Publisher:
             raise IntegrityError(
                 "the store confirmed the object and does not have it", op="verify", target=self._sink.name
             )
-        self._compare(found)
+        self._compare(found, keeps_checksums)
         version = found.version_id or stored.version_id
         return (
             StoredObject(
@@ -146,10 +166,12 @@ class Publisher:
             return "md5-etag"
         return "size" if same_size else "none"
 
-    def _compare(self, found: StoredObject) -> None:
+    def _compare(self, found: StoredObject, keeps_checksums: bool) -> None:
         content, problem = self._content, None
         marker = (found.metadata or {}).get(MARKER, content.marker)
-        if marker != content.marker:
+        # Of a store that keeps no checksums, one that it shows proves nothing.
+        same = is_equal(found if keeps_checksums else replace(found, checksum=None), content)
+        if marker != content.marker and not same:
             error: S3StreamError = SinkConflict("another writer replaced the object right after it was published")
             error.op, error.target = "verify", self._sink.name
             raise error

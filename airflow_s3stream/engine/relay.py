@@ -61,6 +61,12 @@ class Relay:
         self._lock = threading.Lock()
         self._completed: dict[int, CompletedPart] = {}
 
+    @property
+    def stored(self) -> int:
+        """How many parts the store has confirmed."""
+        with self._lock:
+            return len(self._completed)
+
     def move(self, plan: Parts, first: Body | None) -> list[CompletedPart]:
         """
         Move all parts; return them in order.

@@ -219,6 +219,12 @@ class Meter:
         self.size = size
         self._last = (self.clock(), 0)
 
+    def resume(self, size: int) -> None:
+        """Count bytes that the store had before. Calling thread, before any are moved."""
+        self._stored += size
+        self._moved += size
+        self._last = (self._last[0], self._moved)
+
     def move(self, size: int) -> None:
         """Count bytes on their way. Any thread."""
         with self._lock:

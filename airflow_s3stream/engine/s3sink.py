@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
 from botocore.exceptions import ClientError
 
 from airflow_s3stream.config import ObjectOptions
-from airflow_s3stream.engine.checksums import crc64nvme_text
+from airflow_s3stream.engine.checksums import crc64nvme_text, crc64nvme_value
 from airflow_s3stream.engine.framing import RequestBody
-from airflow_s3stream.engine.protocols import CompletedPart, ObjectHeaders, PartBody, StoredObject, Upload
+from airflow_s3stream.engine.protocols import (
+    CompletedPart,
+    ListedPart,
+    ListedUpload,
+    ObjectHeaders,
+    PartBody,
+    StoredObject,
+    Upload,
+)
 from airflow_s3stream.engine.s3errors import translated
 from airflow_s3stream.engine.s3parts import send_parts_as_given
 from airflow_s3stream.engine.tls import read_bundle_once
@@ -24,8 +35,11 @@ from airflow_s3stream.exceptions import (
     SinkRejected,
     UploadVanished,
 )
+from airflow_s3stream.plan.names import parse_s3_uri
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mypy_boto3_s3 import S3Client
 
 
@@ -60,22 +74,23 @@ class S3Sink:
                 raise
         return _stored(answer)
 
-    def put(self, body: bytes | bytearray, crc: int, headers: ObjectHeaders, *, create_only: bool) -> StoredObject:
+    def put(self, body: bytes | bytearray, crc: int, headers: ObjectHeaders, *, replaces: str | None) -> StoredObject:
         """Store a small object in one request."""
-        extra: dict[str, Any] = {"IfNoneMatch": "*"} if create_only else {}
+        condition = _condition(replaces)
         try:
-            return self._put(body, headers, ChecksumCRC64NVME=crc64nvme_text(crc), **extra)
+            return self._put(body, headers, ChecksumCRC64NVME=crc64nvme_text(crc), **condition)
         except SinkRejected as error:  # perhaps of the checksum: some stores refuse what they do not know
-            if "NotImplemented" in error.message:
-                extra.clear()  # or of the condition; the key was empty when we looked
-            return self._put(body, headers, **extra)
+            if not condition or "NotImplemented" not in error.message:
+                return self._put(body, headers, **condition)
+            # Or of the condition; what was there when we looked is all that is known.
+            return replace(self._put(body, headers), conditional=False)
         except SinkConflict as error:
             # Another request for the key was under way; this one may be made again (API Reference, PutObject).
             error.retryable = "ConditionalRequestConflict" in error.message
             raise
 
     def _put(self, body: bytes | bytearray, headers: ObjectHeaders, **extra: Any) -> StoredObject:
-        with translated("PutObject", self.name):
+        with translated("PutObject", self.name), _conflicts(extra):
             answer = self._client.put_object(
                 **self._where, **self._headers(headers), **extra, Body=cast("Any", body), ContentLength=len(body)
             )
@@ -123,25 +138,26 @@ class S3Sink:
         return CompletedPart(number=number, size=body.size, etag=etag, crc=body.crc, md5=body.md5)
 
     def complete(
-        self, upload: Upload, parts: list[CompletedPart], *, size: int, crc: int, create_only: bool
+        self, upload: Upload, parts: list[CompletedPart], *, size: int, crc: int, replaces: str | None
     ) -> StoredObject:
-        """Publish the object, on condition of its size, its checksum and, with ``create_only``, an empty key."""
+        """Publish the object, on condition of its size, its checksum and what is at the key."""
         listed: list[dict[str, Any]] = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
-        extra: dict[str, Any] = {"IfNoneMatch": "*"} if create_only else {}
+        extra: dict[str, Any] = {}
         if upload.checksums:
             for item, part in zip(listed, parts, strict=True):
                 item["ChecksumCRC64NVME"] = crc64nvme_text(part.crc)
             extra.update(ChecksumCRC64NVME=crc64nvme_text(crc), ChecksumType="FULL_OBJECT", MpuObjectSize=size)
+        condition = _condition(replaces)
         try:
-            return self._complete(upload, listed, extra)
+            return self._complete(upload, listed, {**extra, **condition})
         except SinkRejected as error:
-            if not create_only or "NotImplemented" not in error.message:
+            if not condition or "NotImplemented" not in error.message:
                 raise
-            del extra["IfNoneMatch"]  # a store without conditions; the key was empty when we looked
-            return self._complete(upload, listed, extra)
+            # A store without conditions; what was there when we looked is all that is known.
+            return replace(self._complete(upload, listed, extra), conditional=False)
 
     def _complete(self, upload: Upload, listed: list[dict[str, Any]], extra: dict[str, Any]) -> StoredObject:
-        with translated("CompleteMultipartUpload", self.name):
+        with translated("CompleteMultipartUpload", self.name), _conflicts(extra):
             answer = self._client.complete_multipart_upload(
                 **self._where,
                 **extra,
@@ -154,6 +170,50 @@ class S3Sink:
         """Remove the upload and its parts; one that is gone already is fine."""
         with suppress(UploadVanished, SinkMissing), translated("AbortMultipartUpload", self.name):
             self._client.abort_multipart_upload(**self._where, UploadId=upload.upload_id)
+
+    def list_parts(self, upload: Upload) -> list[ListedPart]:
+        """Name all parts, asking for page after page."""
+        found: list[ListedPart] = []
+        with translated("ListParts", self.name):
+            pages = self._client.get_paginator("list_parts").paginate(**self._where, UploadId=upload.upload_id)
+            for page in pages:
+                found += [
+                    ListedPart(
+                        number=part["PartNumber"],
+                        size=part["Size"],
+                        etag=part.get("ETag", ""),
+                        crc=crc64nvme_value(part.get("ChecksumCRC64NVME")),
+                    )
+                    for part in page.get("Parts", [])
+                ]
+        return found
+
+    def list_uploads(self) -> list[ListedUpload]:
+        """Name the uploads under way to this key; on the first page, for there are never many to one key."""
+        bucket, key = self._where["Bucket"], self._where["Key"]
+        with translated("ListMultipartUploads", self.name):
+            try:
+                answer: Any = self._client.list_multipart_uploads(Bucket=bucket, Prefix=key)
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                    return []  # how some stores say that the bucket has none
+                raise
+        said = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        now = parsedate_to_datetime(said) if said else datetime.now(UTC)
+        return [
+            ListedUpload(
+                upload_id=upload["UploadId"],
+                age=(now - upload["Initiated"]).total_seconds(),
+                checksums=(upload.get("ChecksumAlgorithm"), upload.get("ChecksumType")) == ("CRC64NVME", "FULL_OBJECT"),
+            )
+            for upload in answer.get("Uploads", [])
+            if upload["Key"] == key
+        ]
+
+    def elsewhere(self, name: str) -> S3Sink:
+        """Give the sink of another key, with the same client."""
+        bucket, key = parse_s3_uri(name)
+        return S3Sink(self._client, bucket, key, options=self._options)
 
     def how_to_abort(self, upload: Upload) -> str:
         """Tell a person the command that removes the upload."""
@@ -181,6 +241,24 @@ class S3Sink:
             "SSEKMSKeyId": options.kms_key_id,
         }
         return {name: value for name, value in given.items() if value}
+
+
+def _condition(replaces: str | None) -> dict[str, Any]:
+    """Give the condition on what is at the key (Amazon S3 User Guide, "Conditional writes")."""
+    if replaces is None:
+        return {}
+    return {"IfMatch": replaces} if replaces else {"IfNoneMatch": "*"}
+
+
+@contextmanager
+def _conflicts(request: dict[str, Any]) -> Iterator[None]:
+    """Say what a 404 to If-Match means: what was to be replaced is not there any more."""
+    try:
+        yield
+    except ClientError as error:
+        if "IfMatch" in request and error.response.get("Error", {}).get("Code") == "NoSuchKey":
+            raise SinkConflict("the object that was to be replaced is gone: another writer removed it") from error
+        raise
 
 
 def _stored(answer: Any) -> StoredObject:

@@ -78,7 +78,7 @@ class CopyTrials:
         upload, self._upload = self._upload, None
         if upload is None:
             return ""
-        return clean_up(self._sink, upload, stragglers=self._stragglers)
+        return clean_up(self._sink, upload, stragglers=self._stragglers).text
 
     def take(self, size: int) -> Part:
         """Give the next part: bytes of the source, from its start again after its end, under a number S3 takes."""

@@ -90,13 +90,13 @@ def send_all(sink: Sink, upload: Upload) -> list[CompletedPart]:
     return [sink.put_part(upload, number, part(number)) for number in (1, 2, 3)]
 
 
-def complete(sink: Sink, upload: Upload, parts: list[CompletedPart], *, create_only: bool = False) -> object:
+def complete(sink: Sink, upload: Upload, parts: list[CompletedPart], *, replaces: str | None = None) -> object:
     crc = combine("crc64nvme", [(done.crc, done.size) for done in parts])
-    return sink.complete(upload, parts, size=SIZE, crc=crc, create_only=create_only)
+    return sink.complete(upload, parts, size=SIZE, crc=crc, replaces=replaces)
 
 
-def put(sink: Sink, body: bytes, *, create_only: bool = False) -> object:
-    return sink.put(body, crc64nvme(body), HEADERS, create_only=create_only)
+def put(sink: Sink, body: bytes, *, replaces: str | None = None) -> object:
+    return sink.put(body, crc64nvme(body), HEADERS, replaces=replaces)
 
 
 def refused(
@@ -156,7 +156,7 @@ def test_names_of_metadata_are_lower_case(place: Place) -> None:
 def test_put_takes_a_bytearray(place: Place) -> None:
     """Part buffers are."""
     body = bytearray(b"hello")
-    place.sink.put(body, crc64nvme(body), HEADERS, create_only=False)
+    place.sink.put(body, crc64nvme(body), HEADERS, replaces=None)
     assert place.seen.get("key") == b"hello"
 
 
@@ -169,9 +169,9 @@ def test_put_replaces_what_is_there(place: Place) -> None:
 
 def test_put_of_a_key_that_must_be_free_is_a_conflict(place: Place, store_table: StoreTable) -> None:
     """And what is there stays."""
-    put(place.sink, b"old", create_only=True)
+    put(place.sink, b"old", replaces="")
     what = "PutObject with `If-None-Match: *` of a key that exists"
-    again = partial(put, place.sink, b"new", create_only=True)
+    again = partial(put, place.sink, b"new", replaces="")
     was_refused = refused(place, store_table, what, SinkConflict, again, but=("rclone",))
     assert place.seen.get("key") == (b"old" if was_refused else b"new")
 
@@ -179,7 +179,7 @@ def test_put_of_a_key_that_must_be_free_is_a_conflict(place: Place, store_table:
 def test_put_of_wrong_bytes_is_refused(place: Place, store_table: StoreTable) -> None:
     """The checksum given is not theirs."""
     what = "PutObject with a CRC64NVME that is not that of the bytes"
-    wrong = partial(place.sink.put, b"hello", crc64nvme(b"other"), HEADERS, create_only=False)
+    wrong = partial(place.sink.put, b"hello", crc64nvme(b"other"), HEADERS, replaces=None)
     if refused(place, store_table, what, IntegrityError, wrong, but=("rclone", "moto")):
         assert place.sink.head() is None
 
@@ -265,7 +265,7 @@ def test_complete_of_wrong_parts_is_refused(place: Place, store_table: StoreTabl
     upload = place.sink.begin(HEADERS)
     parts = send_all(place.sink, upload)
     what = "Complete with a full-object CRC64NVME that is not the parts'"
-    wrong = partial(place.sink.complete, upload, parts, size=SIZE, crc=1, create_only=False)
+    wrong = partial(place.sink.complete, upload, parts, size=SIZE, crc=1, replaces=None)
     if refused(place, store_table, what, IntegrityError, wrong, but=("rclone", "moto")):
         assert place.sink.head() is None
 
@@ -277,7 +277,7 @@ def test_complete_of_the_wrong_size_is_refused(place: Place, store_table: StoreT
     crc = combine("crc64nvme", [(done.crc, done.size) for done in parts])
     what = "Complete that leaves out the last part"
     kind = IntegrityError if place.kind == "memory" else SinkRejected
-    wrong = partial(place.sink.complete, upload, parts, size=SIZE, crc=crc, create_only=False)
+    wrong = partial(place.sink.complete, upload, parts, size=SIZE, crc=crc, replaces=None)
     if refused(place, store_table, what, kind, wrong, but=("moto",)):
         assert place.sink.head() is None
 
@@ -288,7 +288,7 @@ def test_complete_of_a_key_that_must_be_free_is_a_conflict(place: Place, store_t
     parts = send_all(place.sink, upload)
     put(place.sink, b"the other writer's")
     what = "Complete with `If-None-Match: *` of a key that exists"
-    late = partial(complete, place.sink, upload, parts, create_only=True)
+    late = partial(complete, place.sink, upload, parts, replaces="")
     if refused(place, store_table, what, SinkConflict, late, but=("rclone",)):
         assert place.seen.get("key") == b"the other writer's"
         place.sink.abort(upload)

@@ -22,7 +22,6 @@ from airflow_s3stream.exceptions import (
     S3StreamError,
     SinkConflict,
     SinkDenied,
-    SinkError,
     SinkMissing,
     SinkRejected,
     SinkThrottled,
@@ -142,7 +141,6 @@ class TestParts:
             (s3fault.refuse("UploadPart", 403, "AccessDenied"), SinkDenied, False),
             (s3fault.refuse("UploadPart", 403, "SignatureDoesNotMatch"), SinkDenied, False),
             (s3fault.refuse("UploadPart", 403, "RequestTimeTooSkewed"), SinkDenied, False),
-            (s3fault.refuse("UploadPart", 404, "NoSuchUpload"), UploadVanished, False),
             (s3fault.refuse("UploadPart", 404, "NoSuchBucket"), SinkMissing, False),
             (s3fault.refuse("UploadPart", 400, "InvalidArgument"), SinkRejected, False),
             (s3fault.refuse("UploadPart", 501, "NotImplemented"), SinkRejected, False),
@@ -160,6 +158,20 @@ class TestParts:
         assert trial.proxy.parts().count(2) == 1
         assert trial.operations.count("AbortMultipartUpload") == 1
         assert "CompleteMultipartUpload" not in trial.operations
+
+    @MODES
+    def test_upload_that_somebody_removed_is_begun_again(self, store: Store, ranges: bool) -> None:
+        """A lifecycle rule, a person or another try may do that; the copy is not lost with it."""
+        trial = Trial(store, s3fault.refuse("UploadPart", 404, "NoSuchUpload").on_part(2), ranges=ranges)
+        trial.assert_copied()
+        assert trial.operations.count("CreateMultipartUpload") == 2
+
+    @MODES
+    def test_upload_that_is_removed_again_and_again_is_an_error(self, store: Store, ranges: bool) -> None:
+        """Somebody means it."""
+        trial = Trial(store, s3fault.refuse("UploadPart", 404, "NoSuchUpload").on_part(2).always(), ranges=ranges)
+        trial.assert_failed(UploadVanished)
+        assert trial.operations.count("CreateMultipartUpload") == 2
 
     @MODES
     def test_part_that_always_fails_ends_it_after_the_attempts(self, store: Store, ranges: bool) -> None:
@@ -322,15 +334,15 @@ class TestComplete:
         assert type(trial.error) is UploadVanished
         assert store.uploads() == []
 
-    def test_lost_answer_that_cannot_be_settled_is_no_success(self, store: Store) -> None:
-        """Where looking is not allowed either, the outcome is not guessed."""
+    def test_lost_answer_that_cannot_be_settled_is_not_guessed(self, store: Store) -> None:
+        """Where looking is not allowed either, all is sent again."""
         trial = Trial(
             store,
             s3fault.lose_answer("CompleteMultipartUpload"),
             s3fault.refuse("HeadObject", 403, "AccessDenied").always(),
         )
-        assert isinstance(trial.error, SinkError)
-        assert store.uploads() == []
+        trial.assert_copied()
+        assert trial.operations.count("CreateMultipartUpload") == 2
 
     def test_write_only_credentials_are_enough(self, store: Store) -> None:
         """HEAD is refused and nothing else goes wrong: the copy is done, and says what was proved."""
@@ -401,7 +413,9 @@ class TestBegin:
         """Before any byte has moved to the store."""
         trial = Trial(store, fault)
         trial.assert_copied()
-        assert trial.operations[:2] == ["CreateMultipartUpload"] * 2
+        assert [name for name in trial.operations if name != "ListMultipartUploads"][1:3] == [
+            "CreateMultipartUpload"
+        ] * 2
 
     @pytest.mark.parametrize(
         ("fault", "kind"),
@@ -418,7 +432,7 @@ class TestBegin:
         trial = Trial(store, fault.always())
         trial.assert_failed(kind)
         # botocore itself asks HeadBucket where a redirected bucket lies.
-        assert set(trial.operations) <= {"CreateMultipartUpload", "HeadBucket"}
+        assert set(trial.operations) <= {"HeadObject", "CreateMultipartUpload", "HeadBucket", "ListMultipartUploads"}
 
     def test_store_that_refuses_checksums_is_used_without(self, store: Store) -> None:
         """An old store may not know the word; the copy goes on and proves less."""
@@ -441,18 +455,30 @@ class TestBegin:
         ],
         ids=lambda fault: fault.name,
     )
-    def test_upload_whose_id_was_lost_holds_nothing(self, store: Store, fault: S3Fault) -> None:
-        """
-        The store has begun an upload that nobody was told of.
-
-        It cannot be told from another writer's, so it is not touched; it has no part, and so costs nothing.
-        """
+    @pytest.mark.parametrize("name", ["rclone", "localstack"])
+    def test_upload_whose_id_was_lost_is_found_and_removed(
+        self, request: pytest.FixtureRequest, name: str, fault: S3Fault
+    ) -> None:
+        """The store has begun an upload that nobody was told of; its key, its age and its emptiness tell."""
+        store = request.getfixturevalue(name)
+        other = store.client.create_multipart_upload(Bucket=store.bucket, Key="key-of-another")["UploadId"]
         trial = Trial(store, fault)
         assert trial.error is None
         assert store.sha256("key") == Content(SIZE).sha256()
-        (orphan,) = store.uploads()
-        parts = store.client.list_parts(Bucket=store.bucket, Key="key", UploadId=orphan)
-        assert parts.get("Parts", []) == []
+        assert store.uploads() == [other]
+
+    def test_upload_whose_id_was_lost_is_removed_also_if_no_other_can_be_begun(self, store: Store) -> None:
+        """Each of the attempts has begun one."""
+        trial = Trial(store, s3fault.error_after("CreateMultipartUpload", 500, "InternalError").always())
+        trial.assert_failed(SinkUnavailable)
+
+    def test_upload_that_has_parts_is_nobody_s_lost_one(self, store: Store) -> None:
+        """Another transfer to the same key is under way."""
+        begun = store.client.create_multipart_upload(Bucket=store.bucket, Key="key")["UploadId"]
+        store.client.upload_part(Bucket=store.bucket, Key="key", UploadId=begun, PartNumber=1, Body=b"x")
+        trial = Trial(store, s3fault.lose_answer("CreateMultipartUpload"))
+        assert trial.error is None
+        assert store.uploads() == [begun]
 
 
 class TestAbort:
@@ -571,17 +597,26 @@ class TestIntegrity:
         self, rclone: Store, size: int, header: str, value: str, kind: type[S3StreamError]
     ) -> None:
         """The store has said that all is well, and the look at the end finds something else."""
-        trial = Trial(rclone, described("HeadObject", header, value), size=size)
+        other = [described("HeadObject", header, value)]
+        if header != "content-length":
+            other = [described("HeadObject", header, value, ETag='"of-other-bytes"')]
+        trial = Trial(rclone, *other, size=size)
         assert type(trial.error) is kind
 
+    def test_another_writer_of_the_same_bytes_is_no_error(self, rclone: Store) -> None:
+        """The ETag is the MD5 of these bytes, so nothing is lost to anybody."""
+        other = described("HeadObject", "x-amz-meta-s3stream-transfer-id", "another-writer")
+        assert Trial(rclone, other, size=SMALL).assert_copied().verification == "md5-etag"
 
-def described(operation: str, header: str, value: str | None) -> S3Fault:
-    """Give a header of every answer another value, or take it out."""
+
+def described(operation: str, header: str, value: str | None, **more: str) -> S3Fault:
+    """Give headers of every answer another value, or take the first out."""
 
     def rewrite(call: Call, answer: s3fault.Answer) -> s3fault.Answer:
-        headers = without(answer.head.headers, header)
+        headers = without(answer.head.headers, header, *more)
         if value is not None:
             headers.append((header, value))
+        headers += more.items()
         return s3fault.Answer(Head(answer.head.start, headers), answer.body)
 
     return S3Fault(f"{header} {value}", operation, count=None, rewrite=rewrite)
@@ -647,9 +682,9 @@ def test_origin_is_not_asked_for_more_than_is_needed(store: Store) -> None:
     """The plain sequence, which every fault above departs from."""
     with serving(SIZE) as origin, S3FaultProxy(store.endpoint_url) as proxy:
         transfer(origin.url, store, endpoint_url=proxy.endpoint_url)
-        assert proxy.operations[0] == "CreateMultipartUpload"
+        assert proxy.operations[:2] == ["HeadObject", "CreateMultipartUpload"]
         assert sorted(proxy.parts()) == [1, 2, 3]
-        assert proxy.operations[4:] in (
+        assert proxy.operations[5:] in (
             ["CompleteMultipartUpload"],
             ["CompleteMultipartUpload", "HeadObject"],
         )

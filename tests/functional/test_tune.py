@@ -294,7 +294,7 @@ class TestCopies:
         from airflow_s3stream.engine.protocols import ObjectHeaders
 
         headers = ObjectHeaders(content_type=None, content_encoding=None, metadata={})
-        MemorySink(kept, "key").put(b"old", crc64nvme(b"old"), headers, create_only=False)
+        MemorySink(kept, "key").put(b"old", crc64nvme(b"old"), headers, replaces=None)
         self.copy(sink, options=few(connections=(2,), part_sizes=(5 * MiB,), full_grid=True))
         assert kept.objects["key"][0] == b"old"
 

@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from airflow_s3stream.engine.checksums import combine, crc64nvme, crc64nvme_text
-from airflow_s3stream.engine.protocols import CompletedPart, ObjectHeaders, PartBody, StoredObject, Upload
+from airflow_s3stream.engine.protocols import (
+    CompletedPart,
+    ListedPart,
+    ListedUpload,
+    ObjectHeaders,
+    PartBody,
+    StoredObject,
+    Upload,
+)
 from airflow_s3stream.exceptions import IntegrityError, S3StreamError, SinkConflict, SourceChanged, UploadVanished
 from airflow_s3stream.plan.probe import Probe, Validator
 from airflow_s3stream.plan.ranges import ByteRange
@@ -93,6 +101,7 @@ class MemorySource:
 @dataclass
 class _Upload:
     headers: ObjectHeaders
+    key: str
     parts: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -119,12 +128,12 @@ class MemorySink:
         found = self._store.objects.get(self._key)
         return found[1] if found else None
 
-    def put(self, body: bytes | bytearray, crc: int, headers: ObjectHeaders, *, create_only: bool) -> StoredObject:
-        return self._publish(bytes(body), crc, headers, create_only)
+    def put(self, body: bytes | bytearray, crc: int, headers: ObjectHeaders, *, replaces: str | None) -> StoredObject:
+        return self._publish(bytes(body), crc, headers, replaces)
 
     def begin(self, headers: ObjectHeaders) -> Upload:
         upload_id = f"upload-{len(self._store.uploads) + 1}"
-        self._store.uploads[upload_id] = _Upload(headers)
+        self._store.uploads[upload_id] = _Upload(headers, self._key)
         return Upload(upload_id=upload_id, checksums=True)
 
     def put_part(self, upload: Upload, number: int, body: PartBody, *, ask_first: bool = False) -> CompletedPart:
@@ -138,18 +147,36 @@ class MemorySink:
         return CompletedPart(number=number, size=len(content), etag=etag, crc=body.crc, md5=body.md5)
 
     def complete(
-        self, upload: Upload, parts: list[CompletedPart], *, size: int, crc: int, create_only: bool
+        self, upload: Upload, parts: list[CompletedPart], *, size: int, crc: int, replaces: str | None
     ) -> StoredObject:
         under_way = self._find(upload)
         content = b"".join(under_way.parts[part.number] for part in parts)
         if len(content) != size or combine("crc64nvme", [(part.crc, part.size) for part in parts]) != crc:
             raise IntegrityError("the parts are not the object", op="CompleteMultipartUpload", target=self.name)
-        stored = self._publish(content, crc, under_way.headers, create_only)
+        stored = self._publish(content, crc, under_way.headers, replaces)
         del self._store.uploads[upload.upload_id]
         return stored
 
     def abort(self, upload: Upload) -> None:
         self._store.uploads.pop(upload.upload_id, None)
+
+    def list_parts(self, upload: Upload) -> list[ListedPart]:
+        return [
+            ListedPart(
+                number=number,
+                size=len(content),
+                etag=f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"',
+                crc=crc64nvme(content),
+            )
+            for number, content in sorted(self._find(upload).parts.items())
+        ]
+
+    def list_uploads(self) -> list[ListedUpload]:
+        found = [one for one, upload in self._store.uploads.items() if upload.key == self._key]
+        return [ListedUpload(upload_id=one, age=0.0, checksums=True) for one in found]
+
+    def elsewhere(self, name: str) -> MemorySink:
+        return MemorySink(self._store, name.removeprefix("memory://store/"))
 
     def how_to_abort(self, upload: Upload) -> str:
         return f"forget {upload.upload_id} of {self.name}"
@@ -159,9 +186,10 @@ class MemorySink:
             raise UploadVanished("there is no such upload", op="UploadPart", target=self.name)
         return self._store.uploads[upload.upload_id]
 
-    def _publish(self, content: bytes, crc: int, headers: ObjectHeaders, create_only: bool) -> StoredObject:
-        if create_only and self._key in self._store.objects:
-            raise SinkConflict("the key exists", op="PutObject", target=self.name)
+    def _publish(self, content: bytes, crc: int, headers: ObjectHeaders, replaces: str | None) -> StoredObject:
+        there = self._store.objects.get(self._key)
+        if replaces is not None and replaces != (there[1].etag if there else ""):
+            raise SinkConflict("something else is at the key", op="PutObject", target=self.name)
         if crc64nvme(content) != crc:
             raise IntegrityError("the checksum does not match", op="PutObject", target=self.name, retryable=True)
         stored = StoredObject(
