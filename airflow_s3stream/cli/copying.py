@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_s3stream.cli.common import (
@@ -15,6 +16,7 @@ from airflow_s3stream.cli.common import (
     pairs,
     settled,
 )
+from airflow_s3stream.exceptions import ConfigError
 from airflow_s3stream.plan.names import check_url, parse_s3_uri
 from airflow_s3stream.plan.options import read_copy_options
 
@@ -73,12 +75,21 @@ def add_parser(commands: Any) -> None:
         metavar="'NAME: VALUE'",
         help="sent to the URL's host; repeatable",
     )
+    copy.add_argument(
+        "--resume", action="store_true",
+        help="go on where an earlier run of this command was, and if this one fails keep the upload for the next",
+    )  # fmt: skip
+    copy.add_argument(
+        "--state", metavar="FILE", help="where --resume keeps what it must know (default: a file below ~/.local/state)"
+    )
     copy.add_argument("--metadata", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
     copy.add_argument("--tag", dest="tags", action="append", default=[], metavar="NAME=VALUE", help="repeatable")
 
 
 def _copy(arguments: argparse.Namespace, stop: StopFlag) -> tuple[TransferResult, bool]:
     given = vars(arguments)
+    if arguments.state and not arguments.resume:
+        raise ConfigError(f"--state {arguments.state!r} is of use with --resume only; add that or leave this out")
     options = given_options(arguments, _COPY_OPTIONS)
     options.update({name: pairs(given[name], "=", f"--{name.rstrip('s')}") for name in _MAPPINGS})
     settings = read_copy_options(**settled(options, "copy"))
@@ -86,7 +97,9 @@ def _copy(arguments: argparse.Namespace, stop: StopFlag) -> tuple[TransferResult
     url, (bucket, key) = check_url(arguments.url), parse_s3_uri(arguments.destination)
 
     with loading():
+        from airflow_s3stream.cli.statefile import StateFile, default_path
         from airflow_s3stream.engine.copy import copy
+        from airflow_s3stream.engine.handover import Resume
         from airflow_s3stream.engine.httpsource import HttpSource
         from airflow_s3stream.engine.s3sink import S3Sink
         from airflow_s3stream.terminal import show
@@ -100,7 +113,10 @@ def _copy(arguments: argparse.Namespace, stop: StopFlag) -> tuple[TransferResult
         )
         client = new_client(arguments, bucket, connections=settings.connections, timeouts=settings.timeouts)
     sink = S3Sink(client, bucket, key, options=settings.object)
+    resume = None
+    if arguments.resume:
+        resume = Resume(store=StateFile(Path(arguments.state) if arguments.state else default_path(sink.name)))
     with show(quiet=arguments.quiet, to_stderr=arguments.json) as display:
         # A bar moves more often than a log line needs to be written.
         settings = display.adjust(settings, chosen="progress_interval" in given)
-        return copy(source, sink, settings, listener=display, stop=stop), True
+        return copy(source, sink, settings, listener=display, stop=stop, resume=resume), True

@@ -19,6 +19,7 @@ from airflow_s3stream.engine.tune import tune_copy, tune_get
 from airflow_s3stream.exceptions import ConfigError
 from airflow_s3stream.hooks.base import TransferHook
 from airflow_s3stream.hooks.profiles import settled
+from airflow_s3stream.hooks.taskstate import KEY, resume_in
 from airflow_s3stream.plan.download import Wanted, read_download_options, read_read_options
 from airflow_s3stream.plan.getting import GetResult, read_get_options
 from airflow_s3stream.plan.names import parse_s3_prefix, parse_s3_uri
@@ -28,7 +29,7 @@ from airflow_s3stream.plan.tuneoptions import read_tune_options
 from airflow_s3stream.plan.tuning import MOST_CONNECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -59,6 +60,8 @@ class S3StreamHook(TransferHook):
         s3_bucket: str | None = None,
         *,
         headers: dict[str, str] | None = None,
+        context: Mapping[str, Any] | None = None,
+        state_key: str = KEY,
         **options: Any,
     ) -> TransferResult:
         """
@@ -67,6 +70,9 @@ class S3StreamHook(TransferHook):
         :param url: absolute http or https URL, or a path below the HTTP connection.
         :param s3_key: ``s3://bucket/key``, or a key beside ``s3_bucket``.
         :param headers: sent to the URL's own host, and to no other it redirects to.
+        :param context: of the running task: a later try then goes on where this one was, by Airflow's task state store
+            (3.3 and later). None: each try begins afresh, and a failed one leaves nothing.
+        :param state_key: under which the state is kept; a task that makes several copies gives each its own.
         :param options: see :func:`~airflow_s3stream.plan.options.read_copy_options`; sizes in bytes or as ``"64MiB"``,
             times in seconds. ``profile``: see :meth:`tune`.
         :returns: what was stored and what was proved about it.
@@ -76,7 +82,8 @@ class S3StreamHook(TransferHook):
         settings = read_copy_options(**settled(options, "copy"))
         source = self._source(url, headers, settings)
         sink = S3Sink(self._client(settings.connections, settings.timeouts), bucket, key, options=settings.object)
-        return copy(source, sink, settings, listener=self._report, stop=self._stop)
+        resume = resume_in(context, state_key)
+        return copy(source, sink, settings, listener=self._report, stop=self._stop, resume=resume)
 
     def download_prefix(
         self,

@@ -42,6 +42,9 @@ class UrlToS3Operator(Transfer, BaseOperator):
     :param part_size: of each part, 5 MiB to 5 GiB; None: the profile's, else chosen from the object's size.
     :param connections: parts under way at once; None: the profile's, else 16.
     :param max_memory: ceiling of the part buffers, where the source has no ranges to relay.
+    :param resume: go on where an earlier try of this task was: with a source that gives ranges and a store that keeps
+        CRC-64/NVME, parts that are stored are not sent again. The upload of a failed try is kept while a try is left,
+        and aborted when none is. Needs Airflow 3.3; before, each try begins afresh.
     :param if_exists: ``overwrite``; ``skip``; ``skip_unchanged``: skip if the source is still what the object was made
         from; ``fail``: and let nobody overwrite in between, where the store checks that.
     :param min_bytes: least size of the source.
@@ -76,7 +79,7 @@ class UrlToS3Operator(Transfer, BaseOperator):
 
     template_fields: Sequence[str] = (
         "url", "s3_key", "s3_bucket", "http_conn_id", "aws_conn_id", "region_name", "verify", "botocore_config",
-        "headers", *_OPTIONS,
+        "headers", "resume", *_OPTIONS,
     )  # fmt: skip
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "botocore_config": "json",
@@ -124,6 +127,7 @@ class UrlToS3Operator(Transfer, BaseOperator):
         retry_budget: int | str = 100,
         progress_interval: float | str = 10,
         profile: str | Mapping[str, Any] | None = None,
+        resume: bool | str = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -161,14 +165,21 @@ class UrlToS3Operator(Transfer, BaseOperator):
         self.retry_budget = retry_budget
         self.progress_interval = progress_interval
         self.profile = profile
+        self.resume = resume
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Copy; return the result as JSON."""
         from airflow_s3stream.operators.errors import failing_fast
+        from airflow_s3stream.plan.values import flag
 
         hook = self._open_hook(self.http_conn_id)
         with failing_fast():
             result = hook.copy_url(
-                self.url, self.s3_key, self.s3_bucket or None, headers=self.headers, **self._given(_OPTIONS)
+                self.url,
+                self.s3_key,
+                self.s3_bucket or None,
+                headers=self.headers,
+                context=context if flag(self.resume, "resume") else None,
+                **self._given(_OPTIONS),
             )
         return asdict(result)

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,6 +50,23 @@ def operator(**settings: Any) -> Any:
     from airflow_s3stream.operators.url_to_s3 import UrlToS3Operator
 
     return UrlToS3Operator(task_id="copy", aws_conn_id="store", **settings)
+
+
+class TaskState:
+    """``context["task_state_store"]`` as Airflow 3.3 has it."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, object] = {}
+
+    def get(self, key: str, default: object = None) -> object:
+        return self.values.get(key, default)
+
+    def set(self, key: str, value: object) -> None:
+        assert value is not None
+        self.values[key] = value
+
+    def delete(self, key: str) -> None:
+        self.values.pop(key, None)
 
 
 @pytest.mark.usefixtures("connections")
@@ -201,6 +219,60 @@ class TestOperator:
                 running.execute({})
             thread.join()
         rclone.assert_clean()
+
+    @pytest.mark.parametrize("tries", [(1, 2), (3, 2)], ids=["a try is left", "none is left"])
+    def test_a_kill_keeps_the_upload_for_the_next_try(
+        self, localstack: Store, monkeypatch: pytest.MonkeyPatch, tries: tuple[int, int]
+    ) -> None:
+        """In Airflow's state of the task; and removes it where no try will come."""
+        extra = {"endpoint_url": localstack.endpoint_url, "region_name": "us-east-1"}
+        connect(monkeypatch, "store", conn_type="aws", login="a", password="b", extra=extra)
+        store = TaskState()
+        context = {"task_state_store": store, "ti": SimpleNamespace(try_number=tries[0], max_tries=tries[1])}
+        with serving(60 * MiB) as origin:
+            to = {"url": origin.url, "s3_key": "key", "s3_bucket": localstack.bucket, "part_size": "5MiB"}
+            running = operator(**to, connections=4)
+            origin.when_sent(30 * MiB, running.on_kill)
+            kept = tries[0] <= tries[1]
+            with pytest.raises(Stopped, match="is kept for the next try" if kept else "was aborted"):
+                running.execute(context)
+            assert len(localstack.uploads()) == len(store.values) == kept
+            value = operator(**to, connections=4).execute(context)
+            assert (value["resumed_parts"] > 0) == kept
+            localstack.assert_holds("key", origin.resource.content)
+        assert store.values == {}
+
+    def test_without_resume_a_kill_leaves_nothing(self, localstack: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        extra = {"endpoint_url": localstack.endpoint_url, "region_name": "us-east-1"}
+        connect(monkeypatch, "store", conn_type="aws", login="a", password="b", extra=extra)
+        store = TaskState()
+        context = {"task_state_store": store, "ti": SimpleNamespace(try_number=1, max_tries=2)}
+        with serving(60 * MiB) as origin:
+            to = {"url": origin.url, "s3_key": "key", "s3_bucket": localstack.bucket, "part_size": "5MiB"}
+            running = operator(**to, resume="False")
+            origin.when_sent(30 * MiB, running.on_kill)
+            with pytest.raises(Stopped, match="was aborted"):
+                running.execute(context)
+        localstack.assert_clean()
+        assert store.values == {}
+
+    def test_an_airflow_that_keeps_no_state_is_said_once(self, rclone: Store, caplog: pytest.LogCaptureFixture) -> None:
+        """Airflow before 3.3; and only where a retry will come."""
+        with serving(9 * MiB) as origin:
+            to = {"url": origin.url, "s3_key": "key", "s3_bucket": rclone.bucket}
+            operator(**to).execute({"ti": SimpleNamespace(try_number=1, max_tries=0)})
+            assert "keeps no state" not in caplog.text
+            operator(**to).execute({"ti": SimpleNamespace(try_number=1, max_tries=1)})
+            assert caplog.text.count("keeps no state") == 1
+
+    def test_a_state_that_was_not_kept_is_noticed(self) -> None:
+        """The store does not say that it refused."""
+        from airflow_s3stream.hooks.taskstate import TaskStateStore
+
+        deaf = TaskState()
+        deaf.set = lambda key, value: None  # type: ignore[method-assign]
+        with pytest.raises(RuntimeError, match="did not keep it"):
+            TaskStateStore(deaf).save("token")
 
     def test_a_kill_before_there_is_anything_to_stop_is_not_forgotten(self, rclone: Store) -> None:
         """A task may be killed before it begins."""

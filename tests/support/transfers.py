@@ -10,6 +10,7 @@ import requests
 from airflow_s3stream.config import CopyOptions, MiB, ObjectOptions, RetryPolicy, Timeouts, TransferResult
 from airflow_s3stream.engine.copy import copy
 from airflow_s3stream.engine.events import Event, Listener
+from airflow_s3stream.engine.handover import Resume
 from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.s3client import transfer_config
 from airflow_s3stream.engine.s3sink import S3Sink
@@ -52,6 +53,7 @@ def transfer(
     store_timeouts: Timeouts = PATIENT,
     listener: Listener | None = None,
     stop: StopFlag | None = None,
+    resume: Resume | None = None,
     **options: Any,
 ) -> TransferResult:
     """
@@ -76,7 +78,7 @@ def transfer(
     client = SESSION.client("s3", endpoint_url=endpoint_url or store.endpoint_url, config=config)
     try:
         sink = S3Sink(client, store.bucket, key, options=about)
-        return copy(source, sink, copy_options, listener=listener, stop=stop or StopFlag())
+        return copy(source, sink, copy_options, listener=listener, stop=stop or StopFlag(), resume=resume)
     finally:
         client.close()
 
