@@ -54,7 +54,7 @@ def measure(name: str, module: Module, settings: Settings) -> Figure:
     print(f"   {figure.verdict}, {time.monotonic() - began:.0f} s", flush=True)
     if figure.rows:
         print(report.table(figure.columns, figure.rows), flush=True)
-    for line in (*figure.notes, *figure.failures):
+    for line in (*figure.notes, *figure.failures[: report.MOST]):
         print(f"   {line}", flush=True)
     return figure
 

@@ -20,6 +20,8 @@ LIMIT = 120.0
 """Seconds after which a case hangs; what is shorter is the figure's own to say."""
 _BATCH = 5
 """Cases that a process takes at a time."""
+_TOLD = 10
+"""Wrong ones that are told at once; the record has all."""
 
 
 class Hang(BaseException):
@@ -55,13 +57,20 @@ def check(case: Case, limit: float = LIMIT) -> Finding:
 
 def run(cases: Sequence[Case], settings: Settings, limit: float = LIMIT) -> list[Finding]:
     """Do all cases; what went wrong is told on stderr at once, and written into the corpus if that is wanted."""
-    if settings.jobs == 1:
-        found = [_told(check(case, limit)) for case in cases]
-    else:
-        found = sorted(_spread(cases, settings.jobs, limit), key=lambda finding: finding.case)
+    found, wrong = [], 0
+    for finding in _in_turn(cases, limit) if settings.jobs == 1 else _spread(cases, settings.jobs, limit):
+        found.append(finding)
+        wrong += bool(finding.wrong)
+        if finding.wrong and wrong <= _TOLD:
+            print(f"   WRONG: {finding.wrong}\n   again: {finding.case.replay}", file=sys.stderr, flush=True)
+    found.sort(key=lambda finding: finding.case)
     if settings.remember:
         corpus.add(found)
     return found
+
+
+def _in_turn(cases: Sequence[Case], limit: float) -> Iterator[Finding]:
+    return (check(case, limit) for case in cases)
 
 
 def _spread(cases: Sequence[Case], jobs: int, limit: float) -> Iterator[Finding]:
@@ -70,18 +79,11 @@ def _spread(cases: Sequence[Case], jobs: int, limit: float) -> Iterator[Finding]
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=prepare) as pool:
         batches = [cases[at : at + _BATCH] for at in range(0, len(cases), _BATCH)]
         for done in as_completed([pool.submit(_batch, batch, limit) for batch in batches]):
-            for finding in done.result():
-                yield _told(finding)
+            yield from done.result()
 
 
 def _batch(cases: Sequence[Case], limit: float) -> list[Finding]:
     return [check(case, limit) for case in cases]
-
-
-def _told(finding: Finding) -> Finding:
-    if finding.wrong:
-        print(f"   WRONG: {finding.wrong}\n   again: {finding.case.replay}", file=sys.stderr, flush=True)
-    return finding
 
 
 def failures(findings: Sequence[Finding]) -> list[str]:

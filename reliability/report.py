@@ -9,7 +9,7 @@ from reliability.environment import ROOT
 from reliability.results import Record
 
 PAGE = ROOT / "docs" / "reliability.md"
-_MOST = 10
+MOST = 10
 """Failures of a figure that the page shows; the record has them all."""
 
 _HEAD = """# How reliable it is, in figures
@@ -58,9 +58,9 @@ def _failures(failures: Sequence[str]) -> Iterator[str]:
         return
     yield "What was wrong:"
     yield ""
-    yield from (f"- {failure}" for failure in failures[:_MOST])
-    if len(failures) > _MOST:
-        yield f"- and {len(failures) - _MOST} more."
+    yield from (f"- {failure}" for failure in failures[:MOST])
+    if len(failures) > MOST:
+        yield f"- and {len(failures) - MOST} more."
     yield ""
 
 

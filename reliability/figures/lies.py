@@ -8,13 +8,21 @@ from collections.abc import Callable, Sequence
 
 from reliability import cases
 from reliability.figure import Case, Figure, Finding, Settings
-from reliability.lying import LIES, one
+from reliability.lying import LIES, SILENT, copying, many, one
 
 NUMBER, TITLE = 1, "Servers that lie"
 TARGET = "6 lies x (copy, download many, download one) x 100 seeds: 0 wrong objects reported as done."
 
-JOBS: dict[str, Callable[[Case, str], Finding]] = {"one": one.check}
-KINDS: Sequence[str] = tuple(f"{job}: {lie}" for job in JOBS for lie in LIES)
+JOBS: dict[str, Callable[[Case, str], Finding]] = {
+    "copy": copying.check,
+    "many": many.check,
+    "one": one.check,
+    "copy without a checksum": copying.check_untold,
+}
+KINDS: Sequence[str] = (
+    *(f"{job}: {lie}" for job in ("copy", "many", "one") for lie in LIES),
+    *(f"copy without a checksum: {lie}" for lie in LIES if lie in SILENT),
+)
 
 
 def check(kind: str, seed: int) -> Finding:

@@ -11,7 +11,7 @@ from airflow_s3stream.exceptions import S3StreamError
 from reliability.figure import Case, Finding
 from tests.support import faults, readlies
 from tests.support.faults import Fault
-from tests.support.resource import Request, Resource
+from tests.support.resource import Request
 
 LIES = (
     "ignores Range",
@@ -35,52 +35,49 @@ def drawn(kind: str, seed: int) -> random.Random:
     return random.Random(f"{kind}/{seed}")
 
 
-def lie_of(rng: random.Random, name: str, size: int, part: int) -> Fault:
+def lie_of(
+    rng: random.Random, name: str, only: Callable[[Fault], Fault], *, size: int, part: int, requests: int
+) -> Fault:
     """
     Draw how the lie is told, and of which requests.
 
+    :param only: narrows a fault to the requests that it is to be told of, before they are counted.
+
     :param size: of the object; its last range must be longer than ``FAR``.
     :param part: bytes of its ranges.
+    :param requests: for ranges of it that are certain to come.
     """
-    several = size > part
-    by = rng.randrange(1, FAR)
+    by, later = rng.randrange(1, FAR), requests > 1 and rng.random() < 0.5
     if name == "ignores Range":
-        return _aimed(rng, faults.ignore_range(), several)
+        return _aimed(rng, only(faults.ignore_range()), requests)
     if name == "right Content-Range, wrong bytes":
-        if several and rng.random() < 0.5:
-            return _aimed(rng, faults.other_bytes(by).where(readlies.beyond(by)), several=False)
-        return _aimed(rng, faults.other_bytes(-by), several)
+        if later:
+            return _aimed(rng, only(faults.other_bytes(by)).where(readlies.beyond(by)), requests - 1)
+        return _aimed(rng, only(faults.other_bytes(-by)), requests)
     if name == "Content-Range starts elsewhere":
-        if several and rng.random() < 0.5:
-            return _aimed(rng, faults.wrong_start(-by).where(readlies.beyond(by)), several=False)
-        return _aimed(rng, faults.wrong_start(by).where(_before(size - by)), several)
+        if later:
+            return _aimed(rng, only(faults.wrong_start(-by)).where(readlies.beyond(by)), requests - 1)
+        return _aimed(rng, only(faults.wrong_start(by)).where(_before(size - by)), requests)
     if name == "overwritten, If-Match ignored":
-        newer = Fault("overwritten", version=_newer)
-        return _from(rng.randrange(2, 5), newer) if several else newer
+        newer = only(Fault("overwritten", version=lambda resource: resource.rewritten(obeys_if_match=False)))
+        return _from(rng.randint(2, requests), newer) if requests > 1 else newer
     if name == "one bit flipped":
         at = rng.randrange(size)
-        return _aimed(rng, faults.flip_bit(at).where(_covers(at)), several=False)
+        return _aimed(rng, only(faults.flip_bit(at)).where(_covers(at)), 1)
     assert name == "206 shorter than asked", name
-    return _aimed(rng, faults.short_range(rng.randrange(part // 16, part)), several)
+    count = rng.randrange(min(part, size) // 16, min(part, size))
+    return _aimed(rng, only(faults.short_range(count)), requests)
 
 
-def _newer(resource: Resource) -> Resource:
-    from tests.support.objects import StoredObject
-
-    if isinstance(resource, StoredObject):
-        return resource.rewritten(obeys_if_match=False)
-    return resource.rewritten(obeys_if_match=False)
-
-
-def _aimed(rng: random.Random, fault: Fault, several: bool) -> Fault:
-    """Draw whether it is told every time, once, or of one request in the middle."""
+def _aimed(rng: random.Random, fault: Fault, requests: int) -> Fault:
+    """Draw whether it is told every time, once, of one request in the middle, or from one on."""
     aims: Sequence[Callable[[], Fault]] = (
         lambda: fault,
         fault.once,
-        lambda: readlies.nth(rng.randrange(2, 5), fault),
-        lambda: _from(rng.randrange(2, 4), fault),
+        lambda: readlies.nth(rng.randint(2, requests), fault),
+        lambda: _from(rng.randint(2, requests), fault),
     )
-    return rng.choice(aims if several else aims[:2])()
+    return rng.choice(aims if requests > 1 else aims[:2])()
 
 
 def _from(number: int, fault: Fault) -> Fault:

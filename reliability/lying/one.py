@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import tempfile
 from pathlib import Path
@@ -25,26 +26,32 @@ def check(case: Case, lie: str) -> Finding:
     part = rng.choice([64, 96, 128, 200]) * KiB
     size = rng.randrange(0, 12) * part + rng.randrange(FAR + 1, part)
     strict, connections = rng.random() < 0.5, rng.randrange(1, 9)
-    about = _about(rng, part)
-    fault = lie_of(rng, lie, size, part)
+    about = _about(rng, part, strict)
+    as_file = rng.random() < 0.6
+    # A stream of one connection is one GET, with nothing read ahead.
+    requests = -(-size // part) if as_file or connections > 1 else 1
+    fault = lie_of(rng, lie, functools.partial(readlies.of, KEY), size=size, part=part, requests=requests)
     options: dict[str, Any] = {"part_size": part, "connections": connections, "strict": strict}
-    with serving_objects({}, readlies.of(KEY, fault)) as store:
+    with serving_objects({}, fault) as store:
         store.put(KEY, size, **about)
-        take = _as_file if rng.random() < 0.6 else _as_stream
-        outcome = take(rng, store, options)
+        outcome = (_as_file if as_file else _as_stream)(rng, store, options)
         struck = any(exchange.faults for exchange in store.exchanges)
         silent = lie in SILENT and "-" in str(store.objects[KEY].etag) and not about.get("checksum")
         return judged(case, outcome, store.body(KEY), strict=strict, silent=silent, struck=struck)
 
 
-def _about(rng: random.Random, part: int) -> dict[str, Any]:
-    """Draw what the store knows of the object: its MD5, a checksum of it or of its parts, or nothing."""
-    return rng.choice([
+def _about(rng: random.Random, part: int, strict: bool) -> dict[str, Any]:
+    """
+    Draw what the store knows of the object: its MD5, a checksum of it or of its parts, or nothing.
+
+    Of nothing, strict would refuse before a lie is told.
+    """
+    known: list[dict[str, Any]] = [
         {},
         {"part_size": part + 1000, "checksum": rng.choice(["crc64nvme", "crc32", "crc32c"])},
         {"part_size": part + 1000, "checksum": rng.choice(["sha256", "crc32c", "sha1"]), "composite": True},
-        {"part_size": part + 1000},
-    ])  # fmt: skip
+    ]
+    return rng.choice([*known, *([] if strict else [{"part_size": part + 1000}])])
 
 
 def _as_file(rng: random.Random, store: ReadStore, options: dict[str, Any]) -> Outcome:
