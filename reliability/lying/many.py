@@ -32,7 +32,7 @@ def check(case: Case, lie: str) -> Finding:
     strict = rng.random() < 0.5
     about = _about(rng, strict)
     only = functools.partial(readlies.of, KEY)
-    fault = lie_of(rng, lie, only, size=size, part=WHOLE, requests=2) if large else only(_of_whole(rng, lie, size))
+    fault = lie_of(rng, lie, only, size=size, part=WHOLE, requests=2) if large else only(of_whole(rng, lie, size))
     sizes = {key: rng.randrange(2000) for key in HONEST}
     with serving_objects(sizes, fault) as store:
         store.put(KEY, size, **about)
@@ -58,7 +58,7 @@ def _about(rng: random.Random, strict: bool) -> dict[str, Any]:
     return rng.choice([*known, *([] if strict else [{"part_size": 5 * MiB}])])
 
 
-def _of_whole(rng: random.Random, lie: str, size: int) -> Fault:
+def of_whole(rng: random.Random, lie: str, size: int) -> Fault:
     """Draw the same lie about a body that is asked for without a range."""
     half = rng.randrange(1, size)
     told = {

@@ -10,9 +10,10 @@ import pytest
 
 from reliability import cases, corpus, external, figures, report, results
 from reliability.figure import Case, Figure, Finding, Settings, not_measured
+from reliability.lying import peers
 
 CORPUS = corpus.read()
-SAMPLE = 2
+SAMPLE = 1
 """Seeds of each kind."""
 
 
@@ -32,6 +33,15 @@ def test_corpus(case: Case) -> None:
 @pytest.mark.parametrize("kind", figures.load("lies").KINDS)
 def test_lies(kind: str) -> None:
     _sample("lies", kind)
+
+
+@pytest.mark.parametrize("tool", peers.MUST_FAIL)
+def test_the_lies_are_believed_by_those_who_are_known_to(tool: str) -> None:
+    """A rig that finds nothing in anyone is broken."""
+    if tool in peers.absent():
+        pytest.skip(peers.absent()[tool])
+    assert peers.outcome_of(peers.Trial(tool, "one", "one bit flipped", 1)) == "wrong"
+    assert peers.outcome_of(peers.Trial(tool, "many", "one bit flipped", 1)) == "wrong"
 
 
 def _sample(name: str, kind: str, seeds: Sequence[int] = range(SAMPLE)) -> None:
