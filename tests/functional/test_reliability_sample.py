@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reliability import cases, corpus, external, figures, report, results
+from reliability import cases, corpus, external, figures, hostile, report, results
 from reliability.figure import Case, Figure, Finding, Settings, not_measured
 from reliability.lying import peers
 
@@ -33,6 +33,19 @@ def test_corpus(case: Case) -> None:
 @pytest.mark.parametrize("kind", figures.load("lies").KINDS)
 def test_lies(kind: str) -> None:
     _sample("lies", kind)
+
+
+@pytest.mark.parametrize("kind", figures.load("keys").KINDS)
+def test_keys(kind: str) -> None:
+    _sample("keys", kind, seeds=[2])
+
+
+def test_the_hostile_keys_are_as_many_as_they_say() -> None:
+    """And no two of them the same, and the same every time."""
+    listed = [key for number in range(hostile.LISTED // 100) for key in hostile.keys(number, 100)]
+    assert len(set(listed)) == len(listed) == hostile.LISTED
+    assert len(set(hostile.keys(7, 100))) == 100
+    assert hostile.keys(7, 100) == hostile.keys(7, 100)
 
 
 @pytest.mark.parametrize("tool", peers.MUST_FAIL)
