@@ -1,0 +1,152 @@
+"""A few seeds of every figure of reliability/, and all of the corpus: what failed once stays tried."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from reliability import cases, corpus, external, figures, hostile, report, results
+from reliability.figure import Case, Figure, Finding, Settings, not_measured
+from reliability.lying import peers
+
+CORPUS = corpus.read()
+SAMPLE = 1
+"""Seeds of each kind."""
+
+
+def test_the_corpus_has_something_to_try() -> None:
+    """An empty one would prove nothing; and what it names must be there."""
+    assert CORPUS
+    for case in CORPUS:
+        assert case.kind in figures.load(case.figure).KINDS, case
+
+
+@pytest.mark.parametrize("case", CORPUS, ids=lambda case: f"{case.figure}-{case.kind}-{case.seed}")
+def test_corpus(case: Case) -> None:
+    found = cases.check(case, limit=50)
+    assert not found.wrong, f"{found.wrong}; again: {case.replay}"
+
+
+@pytest.mark.parametrize("kind", figures.load("lies").KINDS)
+def test_lies(kind: str) -> None:
+    _sample("lies", kind)
+
+
+@pytest.mark.parametrize("kind", figures.load("keys").KINDS)
+def test_keys(kind: str) -> None:
+    _sample("keys", kind, seeds=[2])
+
+
+def test_the_hostile_keys_are_as_many_as_they_say() -> None:
+    """And no two of them the same, and the same every time."""
+    listed = [key for number in range(hostile.LISTED // 100) for key in hostile.keys(number, 100)]
+    assert len(set(listed)) == len(listed) == hostile.LISTED
+    assert len(set(hostile.keys(7, 100))) == 100
+    assert hostile.keys(7, 100) == hostile.keys(7, 100)
+
+
+@pytest.mark.parametrize("tool", peers.MUST_FAIL)
+def test_the_lies_are_believed_by_those_who_are_known_to(tool: str) -> None:
+    """A rig that finds nothing in anyone is broken."""
+    if tool in peers.absent():
+        pytest.skip(peers.absent()[tool])
+    assert peers.outcome_of(peers.Trial(tool, "one", "one bit flipped", 1)) == "wrong"
+    assert peers.outcome_of(peers.Trial(tool, "many", "one bit flipped", 1)) == "wrong"
+
+
+def _sample(name: str, kind: str, seeds: Sequence[int] = range(SAMPLE)) -> None:
+    for seed in seeds:
+        found = cases.check(Case(name, kind, seed), limit=50)
+        assert not found.wrong, f"{found.wrong}; again: {found.case.replay}"
+
+
+class TestCases:
+    """The runner itself: what goes wrong is found, told and kept."""
+
+    def test_the_same_seed_does_the_same(self) -> None:
+        """Or a failure could not be looked at again."""
+        case = Case("lies", "one: ignores Range", 7)
+        assert len({(cases.check(case).outcome, cases.check(case).wrong) for _ in range(3)}) == 1
+
+    def test_what_is_raised_is_a_finding(self) -> None:
+        """The other cases go on."""
+        found = cases.check(Case("lies", "no such job: ignores Range", 1))
+        assert found.outcome == "broken"
+        assert "KeyError" in found.wrong
+
+    def test_a_hang_is_a_finding(self, capfd: pytest.CaptureFixture[str]) -> None:
+        """And says where it hung."""
+        found = cases.check(Case("lies", "one: ignores Range", 1), limit=0.001)
+        assert "not done after" in found.wrong
+        capfd.readouterr()
+
+    def test_what_is_wrong_goes_into_the_corpus_once(self, tmp_path: Path) -> None:
+        wrong = Finding(Case("lies", "one: ignores Range", 5), "a wrong object", "wrong")
+        right = Finding(Case("lies", "one: ignores Range", 6), "", "right")
+        assert corpus.add([wrong, right], tmp_path) == [wrong.case]
+        assert corpus.add([wrong], tmp_path) == []
+        assert corpus.read(tmp_path) == [wrong.case]
+        (entry,) = json.loads((tmp_path / "lies.json").read_text())
+        assert entry["why"] == "a wrong object"
+
+
+class TestPage:
+    """docs/reliability.md, made of records."""
+
+    FIGURE = Figure(
+        number=3, title="Answers | lost", target="None.", columns=("a", "b"), rows=[["1", "x|y"]], verdict="missed",
+        failures=["wrong: `again`"] * 12, notes=["a note"],
+    )  # fmt: skip
+
+    def test_a_record_becomes_a_table(self, tmp_path: Path) -> None:
+        """The newest of each figure, in their order, with what went wrong and how it is done again."""
+        results.write({**results.record("later", self.FIGURE), "number": 9}, tmp_path)
+        results.write(results.record("lost", self.FIGURE), tmp_path)
+        results.write({**results.record("lost", self.FIGURE), "date": "2020-01-01", "title": "Old"}, tmp_path)
+        text = report.page(results.newest(tmp_path))
+        assert text.index("## 3. Answers") < text.index("## 9. Answers")
+        assert "Old" not in text
+        assert "| 1 | x\\|y |" in text
+        assert "**no**" in text
+        assert "- wrong: `again`" in text
+        assert "and 2 more" in text
+        assert "airflow-s3stream" in text
+
+    def test_the_page_is_that_of_the_records(self) -> None:
+        """Or a figure on it was never measured."""
+        assert report.PAGE.read_text() == report.page(results.newest())
+
+    def test_what_was_not_measured_says_why(self) -> None:
+        figure = not_measured(8, "Addresses", "None.", "there is no rig")
+        text = report.page([results.record("addresses", figure)])
+        assert "there is no rig" in text
+        assert "not measured" in text
+
+
+class TestExternal:
+    """Figures that a rig prints as JSON."""
+
+    def test_the_last_object_counts(self) -> None:
+        assert external.last_object('noise\n{"a": 1}\n{\n "b": [2]\n}\n') == {"b": [2]}
+        assert external.last_object("nothing\n[1]") is None
+
+    def test_rows_become_a_table_and_else_members_do(self) -> None:
+        assert external.table({"rows": [{"a": 1, "b": 2.5}, {"a": 3}]}) == (["a", "b"], [["1", "2.5"], ["3", ""]])
+        assert external.table({"rounds": 2, "left_behind": []})[1] == [["rounds", "2"], ["left behind", "none"]]
+
+    def test_a_rig_that_is_not_there(self) -> None:
+        assert external.measured(1, "", "", ["tests.support.none"], timeout=1).verdict == "not measured"
+
+    def test_a_rig_that_prints_nothing(self) -> None:
+        figure = external.measured(1, "", "", ["this"], timeout=20)
+        assert figure.verdict == "not measured"
+        assert "no JSON" in figure.notes[0]
+
+
+def test_settings_say_how_many() -> None:
+    assert Settings(seeds=4).count(full=100, quick=2) == 4
+    assert Settings(quick=True).count(full=100, quick=2) == 2
+    assert Settings().count(full=100, quick=2) == 100
