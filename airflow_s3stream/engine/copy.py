@@ -283,6 +283,8 @@ class _Copy:
 
     def _remove(self, mover: Mover) -> str:
         left = clean_up(self._sink, mover.upload, mover.publishing, stragglers=self._run.stragglers)
+        if mover.beginning:  # a later try looks for what may have been begun
+            return f"{left.text} An upload may have been begun all the same, with no parts.".strip()
         if left.removed:
             self._handover.clear()
         return left.text

@@ -102,6 +102,8 @@ class Mover:
         self._relayed: Relay | None = None
         self._stream: SourceStream | None = None
         self.upload: Upload | None = None
+        self.beginning = False
+        """Whether an upload may have been begun whose id is not known."""
         self.publishing: Content | None = None
         """What is being made visible, while it is not known whether that worked."""
         self.size = 0
@@ -222,6 +224,7 @@ class Mover:
     def _begin(self) -> Upload:
         limits, sink, lost = self._run.limits, self._sink, []
         began = self._run.clock()
+        self.beginning = True
         # Said before, so that the next try looks for an upload that was begun by a process that died at once.
         self._handover.save(self.token)
 
@@ -235,6 +238,7 @@ class Mover:
 
         try:
             self.upload = self._run.retrier.call("beginning the upload", begin)
+            self.beginning = False
             self.token = with_upload(self.token, self.upload, self._plan)
             self._handover.save(self.token)
         finally:

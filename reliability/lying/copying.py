@@ -80,7 +80,7 @@ def _options(rng: random.Random, part: int, strict: bool, origin: Origin, checks
 
 def _put_old(sink: MemorySink) -> None:
     headers = ObjectHeaders(content_type=None, content_encoding=None, metadata={})
-    sink.put(OLD, crc64nvme(OLD), headers, create_only=False)
+    sink.put(OLD, crc64nvme(OLD), headers, replaces=None)
 
 
 def _copy(origin: Origin, sink: MemorySink, store: MemoryStore, options: CopyOptions) -> Outcome:
