@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 from base64 import b64encode
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
@@ -25,6 +26,8 @@ BIG = "big/"
 """Before the number of bytes of a huge object; all share the origin's content."""
 BIG_PART = 64 * 2**20
 CHECKSUM = "x-amz-checksum-crc64nvme"
+ALGORITHM = "x-amz-checksum-algorithm"
+_KEEPS = {ALGORITHM: "CRC64NVME", "x-amz-checksum-type": "FULL_OBJECT"}
 _XMLNS = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 _MODIFIED = "2026-08-01T00:00:00.000Z"
 _numbers = itertools.count(1)
@@ -66,9 +69,9 @@ class S3:
     def _error(self, status: int, code: str) -> None:
         self._xml(f"<Error><Code>{code}</Code><Message>{code}</Message></Error>", status)
 
-    def _xml(self, text: str, status: int = 200) -> None:
+    def _xml(self, text: str, status: int = 200, more: Mapping[str, str] = MappingProxyType({})) -> None:
         body = f'<?xml version="1.0" encoding="UTF-8"?>{text}'.encode()
-        self._connection.respond(status, {"Content-Type": "application/xml"}, body)
+        self._connection.respond(status, {"Content-Type": "application/xml", **more}, body)
 
     def _swallow(self, request: Request) -> tuple[Body, Part]:
         if request.headers.get("expect", "").lower() == "100-continue":
@@ -99,7 +102,9 @@ class S3:
         upload_id = self._state.ask("create", key, _kept(request))
         self._xml(
             f"<InitiateMultipartUploadResult {_XMLNS}><Bucket>{BUCKET}</Bucket><Key>{escape(key)}</Key>"
-            f"<UploadId>{upload_id}</UploadId></InitiateMultipartUploadResult>"
+            f"<UploadId>{upload_id}</UploadId></InitiateMultipartUploadResult>",
+            # Only who checks may say so: clients then rely on it.
+            more=_KEEPS if self._check and request.headers.get(ALGORITHM) == "CRC64NVME" else {},
         )
 
     def _complete(self, request: Request, key: str) -> None:
@@ -123,7 +128,8 @@ class S3:
             self._error(404, "NoSuchUpload")
             return
         listed = "".join(
-            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(part.etag)}</ETag><Size>{part.size}</Size></Part>"
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(part.etag)}</ETag><Size>{part.size}</Size>"
+            f"{_listed(part)}</Part>"
             for number, part in parts.items()
         )
         self._xml(f"<ListPartsResult {_XMLNS}><IsTruncated>false</IsTruncated>{listed}</ListPartsResult>")
@@ -157,11 +163,22 @@ class S3:
             return
         self._connection.send(b"HTTP/1.1 204 No Content\r\n\r\n")
 
+    def _list_uploads(self, prefix: str) -> None:
+        listed = "".join(
+            f"<Upload><Key>{escape(key)}</Key><UploadId>{upload_id}</UploadId><Initiated>{began}</Initiated></Upload>"
+            for upload_id, key, began in self._state.ask("uploads", prefix)
+        )
+        self._xml(f"<ListMultipartUploadsResult {_XMLNS}><IsTruncated>false</IsTruncated>{listed}"
+                  "</ListMultipartUploadsResult>")  # fmt: skip
+
     def _list(self, request: Request, key: str) -> None:
         if request.method == "HEAD":
             self._connection.respond(200)
             return
         query = request.query
+        if "uploads" in query:
+            self._list_uploads(query.get("prefix", ""))
+            return
         if "location" in query:
             self._xml(f"<LocationConstraint {_XMLNS}></LocationConstraint>")
             return
@@ -169,6 +186,13 @@ class S3:
         most = min(int(query.get("max-keys", 1000)), 1000)
         found = self._state.ask("keys", query.get("prefix", ""), after, most)
         self._xml(_page(found[:most], more=len(found) > most))
+
+
+def _listed(part: Part) -> str:
+    """Tell the checksum of a part that was taken from its bytes."""
+    if part.crc64nvme is None:
+        return ""
+    return f"<ChecksumCRC64NVME>{_base64(part.crc64nvme)}</ChecksumCRC64NVME>"
 
 
 def _page(found: list[tuple[str, Part]], *, more: bool) -> str:

@@ -6,6 +6,7 @@ import itertools
 import threading
 from ctypes import c_int64
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from multiprocessing import Value
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ class Part:
 class Upload:
     key: str
     headers: Mapping[str, str]
+    began: str
+    """As S3 shows it."""
     parts: dict[int, Part] = field(default_factory=dict)
 
 
@@ -101,8 +104,13 @@ class State:
     def create(self, key: str, headers: Mapping[str, str]) -> str:
         with self._lock:
             upload_id = f"upload-{next(self._numbers)}"
-            self._uploads[upload_id] = Upload(key, headers)
+            self._uploads[upload_id] = Upload(key, headers, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"))
             return upload_id
+
+    def uploads(self, prefix: str) -> list[tuple[str, str, str]]:
+        """Give id, key and beginning of the uploads under way."""
+        with self._lock:
+            return [(name, one.key, one.began) for name, one in self._uploads.items() if one.key.startswith(prefix)]
 
     def has_upload(self, upload_id: str) -> bool:
         with self._lock:
