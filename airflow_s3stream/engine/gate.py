@@ -72,7 +72,7 @@ class Gate:
         refused: SourceRefused | None = None
         broken: OSError | None = None
         for address in self._addresses(host, port):
-            found = self._verdict(host, port, address)
+            found = self.verdict(host, port, address)
             if found:
                 refused = refused or found
                 continue
@@ -100,7 +100,7 @@ class Gate:
         if hidden_name(host) == "loopback":
             spelled = ["127.0.0.1"]
         for address in spelled:
-            found = self._verdict(host, port, address)
+            found = self.verdict(host, port, address)
             if found:
                 raise found
         if not spelled and not self._is_usual(host, port):
@@ -117,11 +117,15 @@ class Gate:
     def _check_host(self, host: str, port: int) -> None:
         if allowed_host(host, port, self._policy) == "no":
             raise _refused(f"host '{host}:{port}' is none of allowed_hosts ({', '.join(self._policy.allowed_hosts)})")
+        for address in literals(host):  # before any resolver is asked what it makes of a strange spelling
+            forbidden = never(str(address))
+            if forbidden:
+                raise _refused(f"host {host!r} is refused: {forbidden}, which no setting allows")
 
     def _check_peer(self, sock: socket.socket, host: str, port: int) -> None:
         # A second look at what the kernel made of it: 0.0.0.0, for one, is not where a connection to it ends.
         try:
-            found = self._verdict(host, port, str(sock.getpeername()[0]))
+            found = self.verdict(host, port, str(sock.getpeername()[0]))
         except BaseException:
             sock.close()
             raise
@@ -129,7 +133,7 @@ class Gate:
             sock.close()
             raise found
 
-    def _verdict(self, host: str, port: int, address: str) -> SourceRefused | None:
+    def verdict(self, host: str, port: int, address: str) -> SourceRefused | None:
         """Say why a connection to this address is refused; None if it is not."""
         at = f"host {host!r}" if host.strip("[]") == address else f"host {host!r} at {address}"
         forbidden = never(address)

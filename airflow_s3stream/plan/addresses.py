@@ -86,8 +86,9 @@ _SPECIAL_V6 = tuple((IPv6Network(network), what) for network, what in (
 ))  # fmt: skip
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+_BEFORE_IPV4 = tuple(map(IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48")))  # with it in the last 32 bits
 _TEREDO, _SIX_TO_FOUR = IPv6Network("2001::/32"), IPv6Network("2002::/16")
-_ISATAP = (0x0000_5EFE, 0x0200_5EFE)
+_ISATAP = (0x0000_5EFE, 0x0200_5EFE)  # in the third 32 bits, before the IPv4 address (RFC 5214 section 6.1)
 # Where an IPv4 address stands in a translator's prefix of so many bits (RFC 6052 section 2.2): before and after the
 # octet "u", which is 0. The rest behind it is 0, too.
 _TRANSLATED = (32, 40, 48, 56, 64)
@@ -170,7 +171,7 @@ def _inside(address: Address) -> Iterator[IPv4Address]:
     elif address in _TEREDO:
         yield IPv4Address(number >> 64 & 0xFFFF_FFFF)  # its server
         yield IPv4Address(~number & 0xFFFF_FFFF)  # the host itself, disguised (RFC 4380 section 4)
-    elif number >> 32 & 0xFFFF_FFFF in _ISATAP:  # RFC 5214 section 6.1
+    elif number >> 32 & 0xFFFF_FFFF in _ISATAP or any(address in network for network in _BEFORE_IPV4):
         yield _low(address)
 
 

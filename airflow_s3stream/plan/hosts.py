@@ -21,6 +21,11 @@ _METADATA_NAMES = frozenset((
 _NUMBER = re.compile(r"0x[0-9a-f]{0,64}|[0-9]{1,64}")
 
 
+def _unfolded(host: str) -> str:
+    # The full stop of Chinese and Japanese separates labels, too (RFC 3490 section 3.1).
+    return unicodedata.normalize("NFKC", unquote(host)).replace("\u3002", ".")
+
+
 def plain_host(host: str) -> str:
     """Give a host in the one form in which hosts are compared: lower case, without brackets and final dots."""
     return host.lower().strip("[]").rstrip(".")
@@ -55,7 +60,7 @@ def literals(host: str) -> tuple[Address, ...]:
     octal, hexadecimal, and less than four numbers, of which the last fills up (``127.1``). ``010.0.0.1`` is two
     addresses, for not all take the zero for octal.
     """
-    text = plain_host(unicodedata.normalize("NFKC", unquote(host)))
+    text = plain_host(_unfolded(host))
     if ":" in text:
         try:
             return (IPv6Address(text.partition("%")[0]),)
@@ -85,7 +90,7 @@ def _number(piece: str, base: int) -> int:
 
 def hidden_name(host: str) -> Literal["metadata", "loopback"] | None:
     """Say what a well-known name stands for that no proxy should be asked for."""
-    name = plain_host(unicodedata.normalize("NFKC", unquote(host)))
+    name = plain_host(_unfolded(host))
     if name in _METADATA_NAMES:
         return "metadata"
     return "loopback" if name == "localhost" or name.endswith(".localhost") else None  # RFC 6761 section 6.3
