@@ -137,6 +137,25 @@ class TestDirect:
         assert origin.connections == 0
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        METADATA, "[fd00:ec2::254]", "169.254.170.2", "169.254.170.23", "10.0.0.1", "172.16.0.1", "192.168.0.1",
+        "100.64.0.1", "[::1]", "0", "0.0", "[::]", "[fd12:3456::1]", "[::ffff:10.0.0.1]", "127.1", "2852039166",
+        "0xA9FEA9FE", "0251.0376.0251.0376", "224.0.0.1", "[ff02::1]", "255.255.255.255",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("way", ["direct", "redirect"])
+def test_what_is_not_public_is_refused(origin: Origin, host: str, way: str) -> None:
+    """However it is spelled, and however one gets there."""
+    url = f"http://{host}/latest/"
+    if way == "redirect":
+        origin.routes["/moved"] = Redirect(url)
+        assert "is refused: " in refused(source_of(origin.url_of("/moved"), trust_url=True))
+    else:
+        assert "is refused: " in refused(source_of(url))
+
+
 class TestHosts:
     """allowed_hosts."""
 
