@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from math import inf
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -27,6 +28,7 @@ _UNITS = {
     "k": KiB, "m": MiB, "g": GiB, "t": TiB,
     "kib": KiB, "mib": MiB, "gib": GiB, "tib": TiB,
 }  # fmt: skip
+_HOST = re.compile(r"(?:\*\.)?(?:[a-z0-9_-]+\.)*[a-z0-9_-]+(?::\d{1,5})?|\[[0-9a-f:.]+\](?::\d{1,5})?", re.IGNORECASE)
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", re.ASCII)
 
 
@@ -154,6 +156,38 @@ class ObjectOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionPolicy:
+    """
+    Whom a copy may ask: checked on the address of every connection, wherever redirects lead.
+
+    Without settings: public addresses, on ports 80 and 443. Addresses where clouds serve metadata and credentials are
+    refused whatever is set (:mod:`airflow_s3stream.plan.addresses`).
+    """
+
+    allow_private: tuple[str, ...] = ()
+    """Networks (``10.0.0.0/8``, ``fd12:3456::/32``, one address) that may be reached too, on any port: a data centre's
+    origin rarely listens on 80."""
+    allowed_hosts: tuple[str, ...] = ()
+    """The only hosts that may be asked, the URL's own included: ``example.org``, ``*.example.org`` for all below it,
+    each also as ``host:port``, which allows that port. Empty: any. Their addresses are judged all the same."""
+
+    def __post_init__(self) -> None:
+        for network in self.allow_private:
+            try:
+                ip_network(network)
+            except ValueError as wrong:
+                raise ConfigError(
+                    f"allow_private={network!r} is not a network such as 10.0.0.0/8 or fd12:3456::/32: {wrong}"
+                ) from None
+        for host in self.allowed_hosts:
+            if not _HOST.fullmatch(host):
+                raise ConfigError(
+                    f"allowed_hosts={host!r} is not a host; write example.org, *.example.org or example.org:8443, in "
+                    "ASCII and without a scheme"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CopyOptions:
     """
     How one URL is copied into S3.
@@ -181,6 +215,7 @@ class CopyOptions:
     progress_interval: float = 10.0
     """Seconds between progress events."""
     object: ObjectOptions = field(default_factory=ObjectOptions)
+    policy: ConnectionPolicy = field(default_factory=ConnectionPolicy)
     timeouts: Timeouts = field(default_factory=Timeouts)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: S3Limits = AWS_LIMITS

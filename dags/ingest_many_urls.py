@@ -11,6 +11,11 @@ Trigger it with a list and a destination:
 Each URL becomes a task instance of its own: with its own log, retries and XCom, and run again alone by
 clearing it. A run maps at most `[core] max_map_length` URLs (1,024 unless raised); give a longer list in
 several runs.
+
+The URLs are whatever the one who triggers it writes, so they and their redirects may lead to public addresses only.
+What of one's own network may be copied as well is for others to say, in an Airflow Variable:
+
+    airflow variables set ingest_allow_private 10.20.0.0/16
 """
 
 from __future__ import annotations
@@ -93,6 +98,8 @@ def ingest_many_urls() -> None:
         # The limit holds within one run; where several share a source or a worker, give them a pool.
         max_active_tis_per_dagrun=4,
         connections=4,
+        # Not a parameter of the run: then the one who names the URLs would also say what they may lead to.
+        allow_private="{{ var.value.get('ingest_allow_private', '') }}",
         # In the grid, the key says more than a number.
         map_index_template="{{ task.s3_key }}",
     ).expand_kwargs(planned)

@@ -18,6 +18,7 @@ and the real thing. Airflow Variables (or `AIRFLOW_VAR_TRIP_DATA_BUCKET` and so 
 | `trip_data_bucket` | none, must be set | where the months go |
 | `trip_data_prefix` | `yellow` | the keys' beginning |
 | `trip_data_source` | the public site | URL of the folder with the months |
+| `trip_data_allow_private` | none | networks where the source may be though they are not public, as `10.20.0.0/16` |
 | `trip_data_verification` | `crc64nvme` | the least that must be proved; `md5-etag` where the store has no CRC64NVME |
 
 The store is the connection `aws_default`; its extra `endpoint_url` names a store other than Amazon's.
@@ -178,6 +179,8 @@ def ingest_trip_data() -> None:
         content_type="application/vnd.apache.parquet",
         # Half the default: slots of the pool x connections is what the site sees.
         connections=8,
+        # A mirror in one's own network has to be named; the public site needs no such leave.
+        allow_private="{{ var.value.get('trip_data_allow_private', '') }}",
         pool=SOURCE_POOL,
     )
     required = "{{ var.value.get('trip_data_verification', 'crc64nvme') }}"

@@ -59,6 +59,12 @@ def given_options(arguments: argparse.Namespace, options: Options) -> dict[str, 
     return {name: value for name, value in vars(arguments).items() if name in known}
 
 
+POLICY: Options = (
+    ("--allow-private", {"action": "append", "metavar": "CIDR", "help": "a network that redirects may lead to though "
+                         "it is not public; repeatable"}),
+    ("--allowed-host", {"dest": "allowed_hosts", "action": "append", "metavar": "HOST", "help": "ask no other host: "
+                        "example.org, *.example.org, example.org:8443; repeatable (default: any)"}),
+)  # fmt: skip
 PROFILE: Options = (
     (
         "--profile",

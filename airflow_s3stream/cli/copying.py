@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_s3stream.cli.common import (
     EPILOG,
+    POLICY,
     PROFILE,
     add_common,
     add_options,
@@ -42,6 +43,7 @@ _COPY_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--storage-class", {"metavar": "CLASS"}),
     ("--sse", {"dest": "server_side_encryption", "choices": ("AES256", "aws:kms", "aws:kms:dsse")}),
     ("--kms-key-id", {"metavar": "KEY"}),
+    *POLICY,
     ("--max-bandwidth", {"metavar": "SIZE", "help": "bytes per second over all connections"}),
     ("--connect-timeout", {"metavar": "SECONDS", "help": "(default 10)"}),
     ("--read-timeout", {"metavar": "SECONDS", "help": "(default 60)"}),
@@ -110,6 +112,8 @@ def _copy(arguments: argparse.Namespace, stop: StopFlag) -> tuple[TransferResult
             verify=arguments.ca_bundle or True,
             timeouts=settings.timeouts,
             connections=settings.connections,
+            policy=settings.policy,
+            trust_url=True,  # whoever typed it may read what they can reach; where it redirects to is another matter
         )
         client = new_client(arguments, bucket, connections=settings.connections, timeouts=settings.timeouts)
     sink = S3Sink(client, bucket, key, options=settings.object)

@@ -7,9 +7,19 @@ import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_s3stream.cli.common import PATIENCE, add_common, add_options, given_options, loading, new_client, pairs
+from airflow_s3stream.cli.common import (
+    PATIENCE,
+    POLICY,
+    add_common,
+    add_options,
+    given_options,
+    loading,
+    new_client,
+    pairs,
+)
 from airflow_s3stream.engine.profilefile import check_writable
 from airflow_s3stream.exceptions import ConfigError
+from airflow_s3stream.plan.addresses import read_policy
 from airflow_s3stream.plan.names import check_url, parse_s3_uri
 from airflow_s3stream.plan.tuneoptions import read_tune_options
 from airflow_s3stream.plan.tuning import MOST_CONNECTIONS
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
     import argparse
 
     from airflow_s3stream.cli.common import Options
+    from airflow_s3stream.config import ConnectionPolicy
     from airflow_s3stream.engine.httpsource import HttpSource
     from airflow_s3stream.engine.s3sink import S3Sink
     from airflow_s3stream.engine.stop import StopFlag
@@ -56,7 +67,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("source", metavar="s3://BUCKET/KEY | URL", help="an object to download, or a URL to copy")
     parser.add_argument("destination", metavar="s3://BUCKET/KEY", nargs="?", help="of a copy; nothing appears there")
     add_common(parser)
-    add_options(parser, (*_WHAT, *_COPY))
+    add_options(parser, (*_WHAT, *_COPY, *POLICY))
     parser.add_argument("--save", metavar="FILE", help="write a profile, which --profile and profile= take")
     parser.add_argument("--plot", metavar="FILE", help="draw a heat map: .png, .svg or .pdf (needs matplotlib)")
     parser.add_argument(
@@ -67,13 +78,16 @@ def add_parser(commands: Any) -> None:
 def _tune(arguments: argparse.Namespace, stop: StopFlag) -> tuple[TuneResult, bool]:
     settings = read_tune_options(**given_options(arguments, _WHAT))
     copies = arguments.destination is not None
-    about_copies = given_options(arguments, _COPY)
+    about_copies = given_options(arguments, (*_COPY, *POLICY))
     if not copies and (about_copies or arguments.header):
         raise ConfigError(
-            "--header, --storage-class, --sse and --kms-key-id are about copies: s3stream tune URL s3://..."
+            "--header, --storage-class, --sse, --kms-key-id, --allow-private and --allowed-host are about copies: "
+            "s3stream tune URL s3://..."
         )
     bucket, key = parse_s3_uri(arguments.destination if copies else arguments.source)
-    url = check_url(arguments.source) if copies else ""
+    if copies:
+        check_url(arguments.source)
+    policy = read_policy(**given_options(arguments, POLICY))
     _check_outputs(arguments)
     with loading():
         from airflow_s3stream.cli.tuneshow import show_tune
@@ -82,7 +96,7 @@ def _tune(arguments: argparse.Namespace, stop: StopFlag) -> tuple[TuneResult, bo
         most = max(settings.connections or (MOST_CONNECTIONS,))
         client = new_client(arguments, bucket, connections=most, timeouts=settings.timeouts)
         if copies:
-            source, sink = _ends(arguments, settings, url, client, bucket, key, most)
+            source, sink = _ends(arguments, settings, policy, client, most)
     with show_tune(quiet=arguments.quiet, to_stderr=arguments.json, saved=arguments.save) as listener:
         if copies:
             endpoint = client.meta.endpoint_url
@@ -94,19 +108,22 @@ def _tune(arguments: argparse.Namespace, stop: StopFlag) -> tuple[TuneResult, bo
 
 
 def _ends(
-    arguments: argparse.Namespace, settings: TuneOptions, url: str, client: Any, bucket: str, key: str, most: int
+    arguments: argparse.Namespace, settings: TuneOptions, policy: ConnectionPolicy, client: Any, most: int
 ) -> tuple[HttpSource, S3Sink]:
     """Make both ends of a copy."""
     from airflow_s3stream.config import ObjectOptions
     from airflow_s3stream.engine.httpsource import HttpSource
     from airflow_s3stream.engine.s3sink import S3Sink
 
+    bucket, key = parse_s3_uri(arguments.destination)
     source = HttpSource(
-        url,
+        check_url(arguments.source),
         headers=pairs(arguments.header, ":", "--header"),
         verify=arguments.ca_bundle or True,
         timeouts=settings.timeouts,
         connections=most,
+        policy=policy,
+        trust_url=True,
     )
     return source, S3Sink(client, bucket, key, options=ObjectOptions(**given_options(arguments, _COPY)))
 

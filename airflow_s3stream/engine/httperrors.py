@@ -46,12 +46,14 @@ def translated(op: str, target: str, on_error: Callable[[], None] | None = None)
 
 def translate(exc: BaseException) -> S3StreamError:
     """Say what a library's exception means, the most specific cause first. Never quotes a URL."""
+    if isinstance(exc, rq.InvalidURL | u3.LocationParseError):
+        return ConfigError("url cannot be sent: its host is not one that DNS knows how to write")
     chain = list(_causes(exc))
     for cause in chain:
         found = _by_root(cause)
         if found:
             return found
-    if isinstance(exc, rq.InvalidURL | rq.MissingSchema | rq.InvalidSchema | rq.InvalidHeader | u3.LocationParseError):
+    if isinstance(exc, rq.MissingSchema | rq.InvalidSchema | rq.InvalidHeader):
         return ConfigError(f"url or headers cannot be sent: {type(exc).__name__}")
     if any(isinstance(c, rq.ProxyError | u3.ProxyError) for c in chain):
         return SourceUnavailable("the HTTP proxy refused or broke the connection")

@@ -12,7 +12,8 @@ from requests.hooks import dispatch_hook
 from requests.utils import default_user_agent
 
 from airflow_s3stream import __version__
-from airflow_s3stream.config import Timeouts
+from airflow_s3stream.config import ConnectionPolicy, Timeouts
+from airflow_s3stream.engine.gate import Gate, Resolve, origins_of, resolve
 from airflow_s3stream.engine.httpbody import HttpBody
 from airflow_s3stream.engine.httperrors import translated
 from airflow_s3stream.engine.httpsession import Environment, check_bundle
@@ -47,10 +48,14 @@ class HttpSource:
     :param url: absolute; user info in it is used for basic authentication and never shown.
     :param session: a session whose auth, headers, cookies, certificates and proxies apply to the URL's own host,
         as an Airflow HTTP connection gives it. Its ``trust_env`` is switched off: proxies and CA bundles from the
-        environment are honoured here, ``.netrc`` is not.
+        environment are honoured here, ``.netrc`` is not. Its adapters are replaced by one that keeps to ``policy``.
     :param headers: sent to the URL's own host only.
     :param verify: False, True, or the path of a CA bundle, which wins over ``REQUESTS_CA_BUNDLE``; a session given has
         its own setting.
+    :param policy: whom connections may reach, on every redirect too; None: public addresses on ports 80 and 443.
+    :param trust_url: the URL's host and port were named by somebody with the say, and may be private. Where redirects
+        lead is judged all the same.
+    :param resolve: finds a host's addresses, once for each connection.
     :raises ConfigError: the URL is not absolute http or https, or a header is one that this class sets.
     """
 
@@ -63,12 +68,20 @@ class HttpSource:
         verify: bool | str = True,
         timeouts: Timeouts | None = None,
         connections: int = 16,
+        policy: ConnectionPolicy | None = None,
+        trust_url: bool = False,
+        resolve: Resolve = resolve,
     ) -> None:
         hide_queries()
         self._url = check_url(url)
         self._headers = _check_headers(headers or {})
         self._timeouts = timeouts or Timeouts()
-        self._session = session or _new_session(connections, verify)
+        self._session = session or _new_session(verify)
+        self._gate = Gate(policy or ConnectionPolicy(), trusted=self._origins() if trust_url else (), resolve=resolve)
+        self._session.adapters.clear()
+        adapter = SharedTlsAdapter(connections=connections, gate=self._gate)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
         if self._session.headers.get("User-Agent") == default_user_agent():
             self._session.headers["User-Agent"] = _STRANGER["User-Agent"]
         self._environment = Environment(self._session)
@@ -76,6 +89,11 @@ class HttpSource:
         self._resolved: tuple[str, bool] | None = (
             None  # where redirects led, and whether to trust it; asked from then on
         )
+
+    def _origins(self) -> set[tuple[str, int]]:
+        with translated("open", self.name):
+            prepared = requests.Request("GET", self._url).prepare()  # the host as it will be asked for
+            return origins_of(prepared.url or self._url)
 
     @property
     def name(self) -> str:
@@ -191,11 +209,8 @@ class HttpSource:
         return target
 
 
-def _new_session(connections: int, verify: bool | str) -> requests.Session:
+def _new_session(verify: bool | str) -> requests.Session:
     session = requests.Session()
-    adapter = SharedTlsAdapter(connections=connections)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
     session.verify = verify
     return session
 

@@ -1,28 +1,45 @@
-"""The CA bundle read once for all connections, not once for each."""
+"""How a source is connected to: through a gate, and with the CA bundle read once, not once for each connection."""
 
 from __future__ import annotations
 
 import os
 import ssl
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 from urllib3.util.ssl_ import create_urllib3_context
+
+from airflow_s3stream.engine.gate import pools
+
+if TYPE_CHECKING:
+    from airflow_s3stream.engine.gate import Gate
 
 # Parsing a bundle of the usual size takes milliseconds of CPU and some memory each time, and a transfer opens many
 # connections at once, at its beginning. `python -m benchmarks memory` shows it over https.
 
 
 class SharedTlsAdapter(HTTPAdapter):
-    """An adapter whose connections share one TLS context."""
+    """An adapter whose connections go through one gate and share one TLS context."""
 
-    def __init__(self, *, connections: int) -> None:
+    def __init__(self, *, connections: int, gate: Gate) -> None:
+        self._gate = gate
         self._contexts: dict[tuple[bool | str, Any], ssl.SSLContext] = {}
         self._lock = threading.Lock()
         # One connection more than parts: the next range is opened while the last one's is given back.
         super().__init__(pool_connections=4, pool_maxsize=connections + 1, max_retries=0)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """Have every connection without a proxy opened by the gate; a proxy's own address is not its business."""
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = pools(self._gate)
+
+    def get_connection_with_tls_context(self, request: Any, verify: Any, proxies: Any = None, cert: Any = None) -> Any:
+        """Ask the gate before a proxy is."""
+        if select_proxy(request.url, proxies):
+            self._gate.check_proxied(request.url)
+        return super().get_connection_with_tls_context(request, verify, proxies, cert)
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
         """Put the shared context where requests would put the bundle's path."""

@@ -17,7 +17,6 @@ from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.reporting import describe
 from airflow_s3stream.engine.s3client import transfer_config
 from airflow_s3stream.engine.stop import StopFlag
-from airflow_s3stream.engine.tls import SharedTlsAdapter
 from airflow_s3stream.exceptions import ConfigError
 from airflow_s3stream.plan.names import check_url, redact_url, same_host
 
@@ -67,21 +66,21 @@ class TransferHook(BaseHook):
     def _source(self, url: str, headers: dict[str, str] | None, settings: CopyOptions) -> HttpSource:
         session = None
         if self.http_conn_id is not None:
-            url, session = self._below_connection(url, settings.connections)
+            url, session = self._below_connection(url)
         return HttpSource(
             url,
             session=session,
             headers=headers,
             timeouts=settings.timeouts,
             connections=settings.connections,
+            policy=settings.policy,
+            # Whoever made the connection has said where it leads. A URL alone may come from anywhere.
+            trust_url=session is not None,
         )
 
-    def _below_connection(self, url: str, connections: int) -> tuple[str, Any]:
-        adapter = SharedTlsAdapter(connections=connections)
-        http = HttpHook(method="GET", http_conn_id=self.http_conn_id or "", adapter=adapter)
+    def _below_connection(self, url: str) -> tuple[str, Any]:
+        http = HttpHook(method="GET", http_conn_id=self.http_conn_id or "")
         session = http.get_conn()
-        session.mount("http://", adapter)  # HttpHook mounts it for the connection's own scheme only
-        session.mount("https://", adapter)
         base = http.base_url
         if "://" not in url:
             return f"{base.rstrip('/')}/{url.lstrip('/')}", session

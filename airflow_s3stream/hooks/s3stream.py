@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from airflow_s3stream.plan.objects import ObjectEntry
     from airflow_s3stream.plan.tuneoptions import TuneResult
 
-_OF_COPIES = ("storage_class", "server_side_encryption", "kms_key_id")
+_OF_COPIES = ("storage_class", "server_side_encryption", "kms_key_id", "allow_private", "allowed_hosts")
 
 
 class S3StreamHook(TransferHook):
@@ -67,7 +67,8 @@ class S3StreamHook(TransferHook):
         """
         Copy what is at ``url`` to an S3 key, never holding more than a fixed amount of it in memory.
 
-        :param url: absolute http or https URL, or a path below the HTTP connection.
+        :param url: absolute http or https URL, or a path below the HTTP connection. Without one it may come from
+            anywhere, so what it and its redirects lead to must be public; ``allow_private`` allows more.
         :param s3_key: ``s3://bucket/key``, or a key beside ``s3_bucket``.
         :param headers: sent to the URL's own host, and to no other it redirects to.
         :param context: of the running task: a later try then goes on where this one was, by Airflow's task state store
@@ -210,7 +211,7 @@ class S3StreamHook(TransferHook):
         :param headers: sent to the URL's own host.
         :param options: fields of :class:`~airflow_s3stream.plan.tuneoptions.TuneOptions`, ``connect_timeout``,
             ``read_timeout``, ``stall_timeout``, ``retry_attempts``, ``retry_budget``; of a copy also
-            ``storage_class``, ``server_side_encryption``, ``kms_key_id``.
+            ``storage_class``, ``server_side_encryption``, ``kms_key_id``, ``allow_private``, ``allowed_hosts``.
         """
         bucket, key = parse_s3_uri(s3_key, s3_bucket)
         of_copies = {name: options.pop(name) for name in _OF_COPIES if name in options}

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _OPTIONS = (
     "part_size", "connections", "max_memory", "if_exists", "min_bytes", "max_bytes", "if_size_outside",
     "expected_size", "expected_checksum", "strict", "content_type", "metadata", "tags", "storage_class",
-    "server_side_encryption", "kms_key_id", "max_bandwidth", "connect_timeout", "read_timeout", "stall_timeout",
-    "deadline", "retry_attempts", "retry_budget", "progress_interval", "profile",
+    "server_side_encryption", "kms_key_id", "allow_private", "allowed_hosts", "max_bandwidth", "connect_timeout",
+    "read_timeout", "stall_timeout", "deadline", "retry_attempts", "retry_budget", "progress_interval", "profile",
 )  # fmt: skip
 
 
@@ -60,6 +60,10 @@ class UrlToS3Operator(Transfer, BaseOperator):
     :param storage_class: of the object.
     :param server_side_encryption: ``AES256``, ``aws:kms`` or ``aws:kms:dsse``.
     :param kms_key_id: the KMS key for the latter two.
+    :param allow_private: networks (``10.0.0.0/8``) that the URL and its redirects may lead to though they are not
+        public, on any port; a list, or text with commas. A host that an HTTP connection names needs no such leave.
+    :param allowed_hosts: the only hosts that may be asked: ``example.org``, ``*.example.org``, ``example.org:8443``;
+        a list, or text with commas. None: any.
     :param max_bandwidth: bytes per second over all connections.
     :param connect_timeout: to establish a connection.
     :param read_timeout: without a byte received.
@@ -118,6 +122,8 @@ class UrlToS3Operator(Transfer, BaseOperator):
         storage_class: str | None = None,
         server_side_encryption: str | None = None,
         kms_key_id: str | None = None,
+        allow_private: Sequence[str] | str | None = None,
+        allowed_hosts: Sequence[str] | str | None = None,
         max_bandwidth: int | str | None = None,
         connect_timeout: float | str = 10,
         read_timeout: float | str = 60,
@@ -156,6 +162,8 @@ class UrlToS3Operator(Transfer, BaseOperator):
         self.storage_class = storage_class
         self.server_side_encryption = server_side_encryption
         self.kms_key_id = kms_key_id
+        self.allow_private = allow_private
+        self.allowed_hosts = allowed_hosts
         self.max_bandwidth = max_bandwidth
         self.connect_timeout = connect_timeout
         self.read_timeout = read_timeout

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from airflow_s3stream.config import CopyOptions, ObjectOptions, RetryPolicy, Timeouts, parse_size
 from airflow_s3stream.exceptions import ConfigError
+from airflow_s3stream.plan.addresses import read_policy
 from airflow_s3stream.plan.digests import Digest
 from airflow_s3stream.plan.values import flag, optional_size, seconds, whole_number
 
@@ -28,6 +29,8 @@ def read_copy_options(
     storage_class: str | None = None,
     server_side_encryption: str | None = None,
     kms_key_id: str | None = None,
+    allow_private: Sequence[str] | str | None = None,
+    allowed_hosts: Sequence[str] | str | None = None,
     max_bandwidth: int | str | None = None,
     connect_timeout: float | str = 10.0,
     read_timeout: float | str = 60.0,
@@ -41,7 +44,8 @@ def read_copy_options(
     Check and convert options of a copy, given as Python values or, after templating, as text.
 
     Empty text means the default, since a template may render to nothing. Sizes are bytes or text such as
-    ``"64MiB"``; times are seconds.
+    ``"64MiB"``; times are seconds. ``allow_private`` and ``allowed_hosts`` are lists, or text with commas:
+    :class:`~airflow_s3stream.config.ConnectionPolicy`.
 
     :raises ConfigError: naming the option, its value, and what would be right.
     """
@@ -69,6 +73,7 @@ def read_copy_options(
             server_side_encryption=server_side_encryption or None,  # type: ignore[arg-type]
             kms_key_id=kms_key_id or None,
         ),
+        policy=read_policy(allow_private, allowed_hosts),
         timeouts=Timeouts(
             connect=seconds(connect_timeout, "connect_timeout"),
             read=seconds(read_timeout, "read_timeout"),

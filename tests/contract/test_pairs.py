@@ -9,11 +9,11 @@ import pytest
 
 from airflow_s3stream.config import CopyOptions, MiB, RetryPolicy, Timeouts
 from airflow_s3stream.engine.copy import copy
-from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.exceptions import IntegrityError, SourceStalled
 from tests.support.content import Content
 from tests.support.memory import MemorySink, MemorySource, MemoryStore
 from tests.support.origin import serving
+from tests.support.sources import http_source
 
 if TYPE_CHECKING:
     from airflow_s3stream.engine.protocols import CompletedPart
@@ -41,7 +41,7 @@ def test_http_to_memory(about: dict[str, object]) -> None:
     """Whatever the source can do."""
     store = MemoryStore()
     with serving(17 * MiB, **about) as origin:
-        copy(HttpSource(origin.url), MemorySink(store, "key"), OPTIONS)
+        copy(http_source(origin.url), MemorySink(store, "key"), OPTIONS)
         assert store.objects["key"][0] == origin.resource.content.bytes()
 
 

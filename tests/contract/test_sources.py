@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import pytest
 
 from airflow_s3stream.config import Timeouts
-from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.protocols import Body, Source
 from airflow_s3stream.exceptions import SourceChanged, SourceStalled, SourceTruncated, Stopped
 from airflow_s3stream.plan.ranges import ByteRange
@@ -21,6 +20,7 @@ from tests.support.content import Content
 from tests.support.memory import MemorySource
 from tests.support.origin import Origin
 from tests.support.resource import Resource
+from tests.support.sources import http_source
 from tests.support.tls import Authority
 
 SIZE = 3_000_000
@@ -48,7 +48,7 @@ def make(request: pytest.FixtureRequest, authority: Authority) -> Iterator[Make]
                 origin.resource = origin.resource.rewritten()
 
             timeouts = Timeouts(connect=2, read=20)
-            return HttpSource(origin.url, verify=str(authority.bundle), timeouts=timeouts), rewrite
+            return http_source(origin.url, verify=str(authority.bundle), timeouts=timeouts), rewrite
 
         def in_memory(size: int, *, stall_after: int | None = None) -> Made:
             source = MemorySource(Content(size), stall_after)
@@ -219,7 +219,7 @@ class TestHttp:
     def test_connection_of_a_body_that_was_read_is_used_again(self) -> None:
         """A new one costs a round trip, and three over TLS."""
         with Origin(Resource(SIZE)) as origin:
-            source = HttpSource(origin.url)
+            source = http_source(origin.url)
             probe, body = source.probe()
             read_all(body)
             for start in range(0, SIZE, 1_000_000):
@@ -229,7 +229,7 @@ class TestHttp:
     def test_connection_of_a_body_that_was_left_is_not(self) -> None:
         """Its remaining bytes must never be taken for the next answer."""
         with Origin(Resource(SIZE)) as origin:
-            source = HttpSource(origin.url)
+            source = http_source(origin.url)
             probe, body = source.probe()
             body.readinto(memoryview(bytearray(1000)))
             body.close()
@@ -240,7 +240,7 @@ class TestHttp:
     def test_body_that_ends_early_says_so_itself(self, about: dict[str, Any]) -> None:
         """Whoever reads it need not count."""
         with Origin(Resource(SIZE, **about), faults.close_after(SIZE - 1)) as origin:
-            _, body = HttpSource(origin.url).probe()
+            _, body = http_source(origin.url).probe()
             with pytest.raises(SourceTruncated) as caught:
                 read_all(body)
             assert caught.value.retryable
@@ -249,7 +249,7 @@ class TestHttp:
     def test_range_that_ends_early_says_so_itself(self) -> None:
         """The Content-Range has promised its length."""
         with Origin(Resource(SIZE), faults.close_after(99).from_request(2)) as origin:
-            source = HttpSource(origin.url)
+            source = http_source(origin.url)
             probe, body = source.probe()
             body.close()
             _, body = source.open_range(probe, ByteRange(100, 200))
@@ -259,5 +259,5 @@ class TestHttp:
 
     def test_secrets_are_not_in_the_name(self) -> None:
         """The name goes into logs and metadata."""
-        source = HttpSource("https://user:canary@127.0.0.1/path?sig=canary#canary")
+        source = http_source("https://user:canary@127.0.0.1/path?sig=canary#canary")
         assert source.name == "https://127.0.0.1/path?sig=***"

@@ -36,6 +36,7 @@ class Months:
         return {
             "trip_data_bucket": store.bucket,
             "trip_data_source": self.url,
+            "trip_data_allow_private": "127.0.0.0/8",
             "trip_data_verification": "crc64nvme",
             **more,
         }

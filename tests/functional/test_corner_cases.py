@@ -90,7 +90,7 @@ class TestSecrets:
 
         own, stranger = Asking(Resource(SIZE), tls=asks()), Asking(Resource(SIZE), tls=asks())
         stranger.name = "stranger"
-        session = _new_session(4, str(authority.bundle))
+        session = _new_session(str(authority.bundle))
         session.cert = str(sorted(authority._folder.glob("server-*.pem"))[-1])
         with own, stranger, session:
             own.routes["/moved"] = Redirect(stranger.url_of("/object.bin", "localhost"))

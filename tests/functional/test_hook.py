@@ -15,6 +15,7 @@ from airflow_s3stream.config import MiB
 from airflow_s3stream.exceptions import ConfigError, SourceUnavailable, Stopped
 from tests.support.faults import stall_after, status
 from tests.support.origin import serving
+from tests.support.sources import NEAR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,8 @@ def hook(**settings: Any) -> Any:
 def operator(**settings: Any) -> Any:
     from airflow_s3stream.operators.url_to_s3 import UrlToS3Operator
 
-    return UrlToS3Operator(task_id="copy", aws_conn_id="store", **settings)
+    # As the author of a DAG says it once, in default_args.
+    return UrlToS3Operator(**{"task_id": "copy", "aws_conn_id": "store", "allow_private": NEAR, **settings})
 
 
 class TaskState:
@@ -76,7 +78,7 @@ class TestHook:
     def test_a_url_is_copied_with_the_connections_credentials(self, rclone: Store) -> None:
         """The store checks signatures."""
         with serving(12 * MiB) as origin:
-            result = hook().copy_url(origin.url, f"s3://{rclone.bucket}/key", part_size="5MiB")
+            result = hook().copy_url(origin.url, f"s3://{rclone.bucket}/key", part_size="5MiB", allow_private=NEAR)
             rclone.assert_holds("key", origin.resource.content)
         assert (result.parts, result.connections) == (3, 3)
 
@@ -145,7 +147,7 @@ class TestHook:
             thread = threading.Thread(target=stop_when_stalled)
             thread.start()
             with pytest.raises(Stopped, match="enough"):
-                busy.copy_url(origin.url, "key", rclone.bucket, part_size="5MiB")
+                busy.copy_url(origin.url, "key", rclone.bucket, part_size="5MiB", allow_private=NEAR)
             thread.join()
         rclone.assert_clean()
 

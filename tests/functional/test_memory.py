@@ -20,7 +20,7 @@ LIBRARIES = 32 * MiB
 
 COPY = """
 import json, sys
-from airflow_s3stream.config import CopyOptions, MiB
+from airflow_s3stream.config import ConnectionPolicy, CopyOptions, MiB
 from airflow_s3stream.engine.copy import copy
 from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.s3client import new_client
@@ -32,7 +32,8 @@ def memory(name):
             return int(line.split()[1]) * 1024
 
 url, endpoint, bucket, options = sys.argv[1], sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
-source, client = HttpSource(url), new_client(endpoint_url=endpoint)
+policy = ConnectionPolicy(allow_private=("127.0.0.0/8",))
+source, client = HttpSource(url, policy=policy), new_client(endpoint_url=endpoint)
 idle = memory("VmRSS")
 result = copy(source, S3Sink(client, bucket, "key"), CopyOptions(**options))
 print(json.dumps({"growth": memory("VmHWM") - idle, "parts": result.parts, "connections": result.connections}))

@@ -8,7 +8,6 @@ import pytest
 
 from airflow_s3stream.config import MiB
 from airflow_s3stream.engine.copy import copy
-from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.s3client import new_client
 from airflow_s3stream.engine.s3sink import S3Sink
 from airflow_s3stream.exceptions import IntegrityError, SinkConflict, SinkMissing, SourceRefused
@@ -16,6 +15,7 @@ from tests.support import s3fault
 from tests.support.origin import serving
 from tests.support.resource import http_date
 from tests.support.s3fault import S3FaultProxy
+from tests.support.sources import http_source
 from tests.support.stores import Store
 from tests.support.storetable import StoreTable
 from tests.support.transfers import PART, transfer
@@ -41,7 +41,7 @@ class TestShapes:
         """What the command does: credentials from the environment, nothing but an endpoint given."""
         client = new_client(endpoint_url=s3_store.endpoint_url, connections=2)
         with serving(11 * MiB) as origin:
-            copy(HttpSource(origin.url), S3Sink(client, s3_store.bucket, "key"))
+            copy(http_source(origin.url), S3Sink(client, s3_store.bucket, "key"))
             s3_store.assert_holds("key", origin.resource.content)
         client.close()
 

@@ -9,12 +9,12 @@ import pytest
 
 from airflow_s3stream.config import CopyOptions, MiB
 from airflow_s3stream.engine.copy import copy
-from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.s3client import new_client
 from airflow_s3stream.engine.s3sink import S3Sink
 from airflow_s3stream.engine.tls import SharedTlsAdapter, read_bundle_once
 from airflow_s3stream.exceptions import SourceDenied
 from tests.support.origin import serving
+from tests.support.sources import http_source
 
 if TYPE_CHECKING:
     from tests.support.stores import Store
@@ -36,8 +36,8 @@ def test_all_connections_of_a_source_share_one_context(
 ) -> None:
     """Four connections, one reading of the bundle."""
     with serving(40 * MiB, tls=tls) as origin:
-        source = HttpSource(origin.url_of(origin.PATH, "localhost"), verify=str(authority.bundle), connections=4)
-        adapter = Counting(connections=4)
+        source = http_source(origin.url_of(origin.PATH, "localhost"), verify=str(authority.bundle), connections=4)
+        adapter = Counting(connections=4, gate=source._gate)
         source._session.mount("https://", adapter)
         sink = S3Sink(new_client(endpoint_url=rclone.endpoint_url), rclone.bucket, "key")
         copy(source, sink, CopyOptions(connections=4, part_size=5 * MiB))
@@ -51,13 +51,13 @@ def test_all_connections_of_a_source_share_one_context(
 def test_a_shared_context_still_refuses_a_stranger(host: str, tls: ssl.SSLContext) -> None:
     """Another authority, by whatever name the host is called."""
     with serving(10, tls=tls) as origin, pytest.raises(SourceDenied, match="certificate was refused"):
-        HttpSource(origin.url_of(origin.PATH, host)).probe()
+        http_source(origin.url_of(origin.PATH, host)).probe()
 
 
 def test_verification_can_be_switched_off_for_the_source(tls: ssl.SSLContext) -> None:
     """verify=False asks for it, and nothing else does."""
     with serving(10, tls=tls) as origin, pytest.warns(match="Unverified HTTPS request"):
-        probe, body = HttpSource(origin.url, verify=False).probe()
+        probe, body = http_source(origin.url, verify=False).probe()
         body.close()
     assert probe.size == 10
 

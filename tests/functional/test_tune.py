@@ -12,7 +12,6 @@ import pytest
 
 from airflow_s3stream.config import MiB, ObjectOptions, RetryPolicy, Timeouts
 from airflow_s3stream.engine.events import Event
-from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.run import Chances
 from airflow_s3stream.engine.s3client import new_client
 from airflow_s3stream.engine.s3sink import S3Sink
@@ -40,6 +39,7 @@ from tests.support.memory import MemorySink, MemorySource, MemoryStore
 from tests.support.origin import serving
 from tests.support.readstore import ReadStore
 from tests.support.s3fault import S3FaultProxy
+from tests.support.sources import http_source
 from tests.support.stores import Store
 
 EAGER = RetryPolicy(attempts=3, budget=50, base=0.01, cap=0.02)
@@ -345,7 +345,7 @@ class TestCopies:
         """And no upload is begun for it."""
         with serving(24 * MiB, faults.ignore_range()) as origin:
             with pytest.raises(SourceRefused, match="one stream whatever the setting; there is nothing to tune"):
-                self.copy(sink, source=HttpSource(origin.url, timeouts=QUICK))
+                self.copy(sink, source=http_source(origin.url, timeouts=QUICK))
         assert sink.begun == []
 
     def test_a_source_that_is_too_small_begins_no_upload(self, sink: Opened) -> None:
@@ -364,7 +364,7 @@ class TestCopies:
         """It bears 5 requests at once, and says so with 429; its answers take time, and so does the tune."""
         crowded = faults.throttle(429).where(lambda request: request.concurrent > 5)
         with serving(64 * MiB, crowded, readlies.slow(0.3)) as origin:
-            source = HttpSource(origin.url, timeouts=QUICK, connections=16)
+            source = http_source(origin.url, timeouts=QUICK, connections=16)
             options = few(connections=(2, 16), part_sizes=(5 * MiB,), max_seconds=60.0)
             result = self.copy(sink, source=source, options=options, chances=None)
         by_count = {sample.connections: sample for sample in result.samples}
@@ -377,7 +377,7 @@ class TestStores:
         s3_store.put("key", b"old")
         with serving(32 * MiB) as origin, client_of(s3_store.endpoint_url) as client:
             sink = S3Sink(client, s3_store.bucket, "key", options=ObjectOptions())
-            source = HttpSource(origin.url, timeouts=QUICK, connections=4)
+            source = http_source(origin.url, timeouts=QUICK, connections=4)
             options = few(connections=(2, 4), part_sizes=(5 * MiB,), full_grid=True, max_bytes=256 * MiB)
             result = tune_copy(source, sink, s3_store.endpoint_url, options, chances=chances(0.02))
         assert result.recommended.bytes > 0
@@ -389,7 +389,7 @@ class TestStores:
         with S3FaultProxy(rclone.endpoint_url, lost) as proxy, serving(32 * MiB) as origin:
             with client_of(proxy.endpoint_url) as client:
                 sink = S3Sink(client, rclone.bucket, "key", options=ObjectOptions())
-                source = HttpSource(origin.url, timeouts=QUICK, connections=4)
+                source = http_source(origin.url, timeouts=QUICK, connections=4)
                 options = few(connections=(2,), part_sizes=(5 * MiB,), full_grid=True)
                 result = tune_copy(source, sink, proxy.endpoint_url, options, chances=chances(0.02))
         assert "could not be aborted" in result.left

@@ -17,6 +17,7 @@ from airflow_s3stream.plan.profile import make_profile
 from tests.support import readlies
 from tests.support.origin import serving
 from tests.support.readstore import ReadStore
+from tests.support.sources import NEAR
 from tests.support.stores import Store
 
 pytestmark = pytest.mark.airflow
@@ -62,7 +63,7 @@ class TestTuning:
             using = hook(rclone.endpoint_url, monkeypatch)
             result = using.tune(
                 f"s3://{rclone.bucket}/key", url=origin.url, headers={"X-Team": "lake"}, connections=[4],
-                part_sizes=["5MiB"], max_bytes="128MiB",
+                part_sizes=["5MiB"], max_bytes="128MiB", allow_private=NEAR,
             )  # fmt: skip
             assert all(exchange.header("X-Team") == "lake" for exchange in origin.exchanges)
         assert (result.kind, result.endpoint) == ("copy", rclone.endpoint_url)
@@ -105,7 +106,7 @@ class TestProfiles:
     def test_a_copy_takes_one_for_copies(self, rclone: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         using = hook(rclone.endpoint_url, monkeypatch)
         with serving(20 * MiB) as origin:
-            result = using.copy_url(origin.url, "key", rclone.bucket, profile=COPY)
+            result = using.copy_url(origin.url, "key", rclone.bucket, profile=COPY, allow_private=NEAR)
             assert (result.part_size, result.connections) == (6 * MiB, 3)
             with pytest.raises(ConfigError, match="was measured for downloads"):
                 using.copy_url(origin.url, "key", rclone.bucket, profile=GET)

@@ -21,6 +21,9 @@ class Listener:
     thread, so that no test leaves one behind.
     """
 
+    address = ("127.0.0.1", 0)
+    """Where to listen; port 0: a free one."""
+
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self.stopping = threading.Event()
         self._tls = tls
@@ -41,7 +44,7 @@ class Listener:
 
     def __enter__(self) -> Self:
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listening.bind(("127.0.0.1", 0))
+        self._listening.bind(self.address)
         self._listening.listen(512)
         self.port = int(self._listening.getsockname()[1])
         self._spawn(self._accept)

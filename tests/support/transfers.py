@@ -11,11 +11,11 @@ from airflow_s3stream.config import CopyOptions, MiB, ObjectOptions, RetryPolicy
 from airflow_s3stream.engine.copy import copy
 from airflow_s3stream.engine.events import Event, Listener
 from airflow_s3stream.engine.handover import Resume
-from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.s3client import transfer_config
 from airflow_s3stream.engine.s3sink import S3Sink
 from airflow_s3stream.engine.stop import StopFlag
 from tests.support.servers import SESSION
+from tests.support.sources import LOOPBACK, http_source
 from tests.support.stores import Store
 
 PART = 5 * MiB
@@ -63,15 +63,16 @@ def transfer(
     :param options: fields of CopyOptions; those of ObjectOptions go into ``object``.
     """
     about = ObjectOptions(**options.pop("object", {}))
-    settings = {"part_size": PART, "connections": 4, "timeouts": QUICK, "retry": EAGER, **options}
+    settings = {"part_size": PART, "connections": 4, "timeouts": QUICK, "retry": EAGER, "policy": LOOPBACK, **options}
     copy_options = CopyOptions(object=about, **settings)
-    source = HttpSource(
+    source = http_source(
         url,
         session=session,
         headers=headers,
         verify=verify,
         timeouts=copy_options.timeouts,
         connections=copy_options.connections,
+        policy=copy_options.policy,
     )
     # What new_client() does, from a session that is made once.
     config = transfer_config(None, connections=copy_options.connections, timeouts=store_timeouts)
