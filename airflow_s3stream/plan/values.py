@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_s3stream.config import RetryPolicy, Timeouts, parse_size
@@ -11,6 +13,8 @@ from airflow_s3stream.exceptions import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+_AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw]?)\s*", re.ASCII | re.IGNORECASE)
+_AGES = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _TIMEOUTS = {"connect_timeout": "connect", "read_timeout": "read", "stall_timeout": "stall", "deadline": "deadline"}
 
 
@@ -43,6 +47,21 @@ def seconds(value: Any, name: str) -> float:
         return float(value) if not isinstance(value, bool) else float("")
     except (TypeError, ValueError):
         raise ConfigError(f"{name}={value!r} must be a number of seconds") from None
+
+
+def age(value: Any, name: str) -> float:
+    """
+    Read an age in seconds: a number of them, a timedelta, or text such as ``90s``, ``30m``, ``12h``, ``2d``, ``1w``.
+
+    :raises ConfigError: it is none, or negative.
+    """
+    found = value.total_seconds() if isinstance(value, timedelta) else value
+    match = _AGE.fullmatch(found) if isinstance(found, str) else None
+    if match:
+        return float(match[1]) * _AGES[match[2].lower()]
+    if isinstance(found, bool) or not isinstance(found, int | float) or not found >= 0:
+        raise ConfigError(f'{name}={value!r} is not an age; give seconds, or text like "30m", "12h" or "2d"')
+    return float(found)
 
 
 def texts(value: str) -> list[str]:
