@@ -58,6 +58,10 @@ class AirflowClient:
         parts = self._ask("GET", "/monitor/health")
         return all(parts[name]["status"] == "healthy" for name in ("scheduler", "dag_processor", "triggerer"))
 
+    def ready_for_tasks(self) -> bool:
+        """Whether the part of the API server that tasks talk to answers; it is made at the first question to it."""
+        return bool(self._ask("GET", "/execution/health", root=""))
+
     def dags(self) -> list[str]:
         """Return the ids of the DAGs that were read."""
         errors = self._ask("GET", "/importErrors")["import_errors"]
@@ -104,11 +108,11 @@ class AirflowClient:
         wanted = {"dry_run": False, "dag_run_id": address.run_id, "task_ids": [address.task_id], "only_failed": False}
         self._ask("POST", f"/dags/{address.dag_id}/clearTaskInstances", wanted)
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, root: str = "/api/v2") -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         try:
-            connection.request(method, f"/api/v2{path}", json.dumps(body) if body else None, headers)
+            connection.request(method, f"{root}{path}", json.dumps(body) if body else None, headers)
             answer = connection.getresponse()
             text = answer.read().decode()
         except (OSError, http.client.HTTPException) as error:

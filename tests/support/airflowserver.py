@@ -22,6 +22,8 @@ from tests.support.servers import ServerUnavailable, free_port
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 START_SECONDS = 180.0
 """Half a minute on two cores of one's own."""
+_PATIENT = "60"
+"""Seconds that Airflow's own calls may take on a busy machine; it gives them five, and fails the task."""
 
 
 def aws_connection(endpoint_url: str) -> dict[str, str]:
@@ -75,12 +77,13 @@ class AirflowServer:
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(self.folder / "bundles"),
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
             "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.database}",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.database}?timeout={_PATIENT}",
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "1",
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": _PATIENT,
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             **self._settings,
@@ -132,6 +135,6 @@ class AirflowServer:
 
     def _ready(self) -> bool:
         try:
-            return self.client.healthy() and bool(self.client.dags())
+            return self.client.healthy() and self.client.ready_for_tasks() and bool(self.client.dags())
         except Unanswered:
             return False

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,9 +26,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from airflow_s3stream.config import MiB
 from tests.support import faults, servers
-from tests.support.airflowclient import PATIENCE, AirflowClient
-from tests.support.airflowcopy import ONCE, PART, WITH_RETRY, AirflowCopy
+from tests.support.airflowclient import PATIENCE, AirflowClient, Unanswered
+from tests.support.airflowcopy import CONNECTIONS, ONCE, PART, WITH_RETRY, AirflowCopy
 from tests.support.airflowserver import AirflowServer, aws_connection
 from tests.support.commands import wait_for
 from tests.support.faults import Fault
@@ -108,7 +110,7 @@ def run_round(client: AirflowClient, store: Store, seed: int, number: int) -> Ro
             outcome.seconds = Strike(copy, ready).wait_for_end(outcome.offset)
             copy.origin.faults.remove(slow)
             (_look_at_next_try if outcome.try_left else _look_at_end)(outcome, copy, store, ready)
-        except (AssertionError, ClientError) as error:
+        except (AssertionError, ClientError, Unanswered) as error:
             outcome.failure = f"{type(error).__name__}: {error}"
     return outcome
 
@@ -134,7 +136,7 @@ def _look_at_end(outcome: Round, copy: AirflowCopy, store: Store, ready: threadi
         outcome.wrong_object = store.keys().count(copy.key) > 0
 
 
-def run(rounds: int, seed: int, at_once: int) -> list[Round]:
+def run(numbers: Sequence[int], seed: int, at_once: int) -> list[Round]:
     """Start an Airflow and a store, and run the rounds, some at once."""
     with tempfile.TemporaryDirectory(prefix="sigterms-", ignore_cleanup_errors=True) as folder:
         home, stored = Path(folder, "airflow"), Path(folder, "store")
@@ -147,9 +149,8 @@ def run(rounds: int, seed: int, at_once: int) -> list[Round]:
             settings = aws_connection(localstack.endpoint_url)
             with AirflowServer(home, DAGS, settings, parallelism=at_once + 1) as airflow:
                 with ThreadPoolExecutor(at_once) as threads:
-                    return list(
-                        threads.map(lambda number: _told(run_round(airflow.client, store, seed, number)), range(rounds))
-                    )
+                    rounds = threads.map(lambda number: run_round(airflow.client, store, seed, number), numbers)
+                    return [_told(outcome) for outcome in rounds]
 
 
 def _told(outcome: Round) -> Round:
@@ -157,11 +158,9 @@ def _told(outcome: Round) -> Round:
     return outcome
 
 
-def report(outcomes: list[Round], seconds: float) -> dict[str, Any]:
+def report(outcomes: Sequence[Round], seed: int, seconds: float) -> dict[str, Any]:
     """Sum up."""
-    bad = [outcome for outcome in outcomes if outcome.bad]
     return {
-        "what": WHAT,
         "rounds": len(outcomes),
         "with_a_try_left": sum(outcome.try_left for outcome in outcomes),
         "finished_before_the_stop": sum(outcome.finished_first for outcome in outcomes),
@@ -170,25 +169,29 @@ def report(outcomes: list[Round], seconds: float) -> dict[str, Any]:
         "median": round(statistics.median(outcome.seconds for outcome in outcomes), 3),
         "untracked_uploads": sum(outcome.untracked for outcome in outcomes),
         "wrong_objects": sum(outcome.wrong_object for outcome in outcomes),
-        "failed": [{"seed": outcome.seed, "offset": outcome.offset, "why": _why(outcome)} for outcome in bad],
-        "object_bytes": SIZE,
-        "part_bytes": PART,
+        "seed": seed,
         "seconds": round(seconds),
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in ("airflow-s3stream", "apache-airflow", "boto3")},
         },
+        "notes": [
+            f"{WHAT}. Objects of {SIZE} bytes in parts of {PART // MiB} MiB over {CONNECTIONS} connections. Seconds.",
+        ],
+        "failures": [_why(outcome) for outcome in outcomes if outcome.bad],
     }
 
 
 def _why(outcome: Round) -> str:
     reasons = [
-        (f"{outcome.seconds:.1f} s", outcome.seconds > STOP_SECONDS),
+        (f"stopped after {outcome.seconds:.1f} s", outcome.seconds > STOP_SECONDS),
         (f"{outcome.untracked} untracked uploads", outcome.untracked > 0),
         ("wrong object", outcome.wrong_object),
         (outcome.failure, bool(outcome.failure)),
     ]
-    return "; ".join(text for text, holds in reasons if holds)
+    seed, number = outcome.seed.split("/")
+    told = "; ".join(text for text, holds in reasons if holds)
+    return f"{told}: python -m tests.support.sigterms --seed {seed} --only {number}"
 
 
 def main() -> int:
@@ -196,10 +199,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--at-once", type=int, default=3, help="rounds that run at the same time")
+    parser.add_argument("--only", type=int, metavar="NUMBER", help="this round alone, counted from 0")
     arguments = parser.parse_args()
+    numbers = range(arguments.rounds) if arguments.only is None else [arguments.only]
     began = time.monotonic()
-    outcomes = run(arguments.rounds, arguments.seed, arguments.at_once)
-    print(json.dumps(report(outcomes, time.monotonic() - began), indent=2))
+    outcomes = run(numbers, arguments.seed, arguments.at_once)
+    print(json.dumps(report(outcomes, arguments.seed, time.monotonic() - began), indent=2))
     return int(any(outcome.bad for outcome in outcomes))
 
 
