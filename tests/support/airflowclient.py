@@ -5,12 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds for Airflow to get on; a few on two cores of one's own."""
 
 
@@ -70,8 +71,10 @@ class AirflowClient:
 
     def trigger(self, dag_id: str, task_id: str, conf: dict[str, Any]) -> TaskAddress:
         """Begin a run; return the address of one of its tasks."""
-        run = self._ask("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})
-        return TaskAddress(dag_id, run["dag_run_id"], task_id)
+        address = TaskAddress(dag_id, f"test-{uuid.uuid4()}", task_id)
+        wanted = {"dag_run_id": address.run_id, "logical_date": None, "conf": conf}
+        self._ask("POST", f"/dags/{dag_id}/dagRuns", wanted)
+        return address
 
     def task(self, address: TaskAddress) -> Task:
         about = self._ask("GET", address.path)
@@ -109,19 +112,27 @@ class AirflowClient:
         self._ask("POST", f"/dags/{address.dag_id}/clearTaskInstances", wanted)
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, root: str = "/api/v2") -> Any:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            status, text = self._exchange(method, root + path, json.dumps(body) if body else None)
+            if status < 300:
+                return json.loads(text)
+            # Two processes write to SQLite at once, and one of them is told to try again. Nothing was changed then.
+            if status < 500 or "Database error" not in text or time.monotonic() > deadline:
+                raise Unanswered(f"{method} {path}: {status} {text[:500]}")
+            time.sleep(0.2)
+
+    def _exchange(self, method: str, target: str, body: str | None) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         try:
-            connection.request(method, f"{root}{path}", json.dumps(body) if body else None, headers)
+            connection.request(method, target, body, headers)
             answer = connection.getresponse()
-            text = answer.read().decode()
+            return answer.status, answer.read().decode()
         except (OSError, http.client.HTTPException) as error:
-            raise Unanswered(f"{method} {path}: {error}") from error
+            raise Unanswered(f"{method} {target}: {error}") from error
         finally:
             connection.close()
-        if answer.status >= 300:
-            raise Unanswered(f"{method} {path}: {answer.status} {text[:500]}")
-        return json.loads(text)
 
 
 def _text(line: Any) -> str:

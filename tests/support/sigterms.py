@@ -104,14 +104,14 @@ def run_round(client: AirflowClient, store: Store, seed: int, number: int) -> Ro
     # Slow enough for the copy not to be over before a stop is noticed.
     slow = faults.drip(128 * 1024, 0.02)
     dag_id = WITH_RETRY if outcome.try_left else ONCE
-    with AirflowCopy(client, store, dag_id, SIZE, held, slow, key=f"{number}.bin", seed=number % 5) as copy:
-        try:
+    try:
+        with AirflowCopy(client, store, dag_id, SIZE, held, slow, key=f"{number}.bin", seed=number % 5) as copy:
             wait_for(lambda: bool(copy.origin.exchanges), PATIENCE)
             outcome.seconds = Strike(copy, ready).wait_for_end(outcome.offset)
             copy.origin.faults.remove(slow)
             (_look_at_next_try if outcome.try_left else _look_at_end)(outcome, copy, store, ready)
-        except (AssertionError, ClientError, Unanswered) as error:
-            outcome.failure = f"{type(error).__name__}: {error}"
+    except (AssertionError, ClientError, Unanswered) as error:
+        outcome.failure = f"{type(error).__name__}: {error}"
     return outcome
 
 
