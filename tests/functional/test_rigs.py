@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import boto3
@@ -25,9 +26,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_s3stream.config import MiB
 from tests.support import faults, s3fault, servers
+from tests.support.commands import wait_for
 from tests.support.content import PERIOD, Content
 from tests.support.faults import Fault
+from tests.support.leash import Leashed
 from tests.support.origin import Origin, serving
+from tests.support.processes import OtherProcess
 from tests.support.resource import Redirect, Resource, http_date
 from tests.support.s3fault import S3Fault, S3FaultProxy
 from tests.support.stores import Store
@@ -314,6 +318,18 @@ class TestServers:
         while _listens(port):
             assert time.monotonic() < deadline, "the server outlived its parent"
             time.sleep(0.05)
+
+    def test_a_process_in_a_group_of_its_own_ends_with_the_server(self, tmp_path: Path) -> None:
+        """Airflow puts each task into its own process group, which the end of the server's group does not reach."""
+        script = "import os, time\nif not os.fork(): os.setpgid(0, 0)\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n"
+        leashed = Leashed([sys.executable, "-c", script], tmp_path / "log", os.environ)
+        with ExitStack() as stack:
+            stack.callback(leashed.stop)
+            wait_for(lambda: len((tmp_path / "log").read_text().split()) == 2)
+            started = [OtherProcess(int(pid)) for pid in (tmp_path / "log").read_text().split()]
+        for process in started:
+            with process:
+                assert process.wait(5) is not None
 
     def test_an_upload_that_is_left_is_seen(self, s3_store: Store) -> None:
         """The question every test asks at its end has an answer that can fail it."""

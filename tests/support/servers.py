@@ -5,9 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.parse
@@ -19,8 +17,9 @@ from typing import Any, Self
 import boto3
 from botocore.config import Config
 
+from tests.support.leash import REPOSITORY, Leashed
+
 ACCESS_KEY, SECRET_KEY, REGION = "s3stream-tests", "s3stream-tests-secret", "us-east-1"
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class ServerUnavailable(Exception):
@@ -48,7 +47,7 @@ class Server:
         self.folder = folder
         self.port = free_port()
         self.endpoint_url = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Leashed | None = None
 
     def command(self) -> list[str]:
         raise NotImplementedError
@@ -57,13 +56,9 @@ class Server:
         return {}
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "tests.support.leash", *self.command()]
         environment = {**os.environ, **self.environment()}
-        with (self.folder / "server.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=REPOSITORY,
-                env=environment, start_new_session=True,
-            )  # fmt: skip
+        log = self.folder / "server.log"
+        self._process = Leashed(self.command(), log, environment)
         try:
             self._wait_until_ready(self._process)
         except BaseException:
@@ -77,22 +72,15 @@ class Server:
         self.stop()
 
     def stop(self) -> None:
-        """End the server and whatever it started; nothing here is worth a graceful end."""
+        """End the server and whatever it started."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin
-        process.stdin.close()  # the leash lets go
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
+        if process is not None:
+            process.stop()
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait_until_ready(self, process: Leashed) -> None:
         deadline = time.monotonic() + self.start_seconds
         while not self._answers():
-            if process.poll() is not None or time.monotonic() > deadline:
+            if process.ended or time.monotonic() > deadline:
                 tail = (self.folder / "server.log").read_text(errors="replace")[-2000:]
                 raise ServerUnavailable(f"{self.name} did not start; the end of its log: {tail}")
             time.sleep(0.05)
