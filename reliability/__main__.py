@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from reliability import cases, figures, report, results
 from reliability.environment import prepare
-from reliability.figure import Case, Figure, Module, Settings
+from reliability.figure import Case, Figure, Module, Settings, not_measured
 
 
 def parse() -> argparse.Namespace:
@@ -50,7 +51,11 @@ def replay(name: str, seed: int, kind: str | None) -> int:
 def measure(name: str, module: Module, settings: Settings) -> Figure:
     print(f"== {module.NUMBER}. {module.TITLE} ({name})", flush=True)
     began = time.monotonic()
-    figure = module.run(settings)
+    try:
+        figure = module.run(settings)
+    except Exception as error:  # noqa: BLE001  (the other figures are to be measured all the same)
+        traceback.print_exc()
+        figure = not_measured(module.NUMBER, module.TITLE, module.TARGET, f"{type(error).__name__}: {error}")
     print(f"   {figure.verdict}, {time.monotonic() - began:.0f} s", flush=True)
     if figure.rows:
         print(report.table(figure.columns, figure.rows), flush=True)

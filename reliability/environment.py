@@ -12,8 +12,12 @@ ROOT = Path(__file__).resolve().parents[1]
 """The checkout."""
 
 
-def prepare() -> None:
-    """Give boto3's default chain the rigs' keys, and no settings of whoever runs this."""
+def prepare(root: Path = ROOT) -> None:
+    """
+    Give boto3's default chain the rigs' keys, and no settings of whoever runs this.
+
+    :param root: of the checkout that processes started from here are to import.
+    """
     nowhere = Path(tempfile.gettempdir()) / "no-such-settings"
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         os.environ.pop(name, None)
@@ -25,6 +29,6 @@ def prepare() -> None:
         "AWS_CONFIG_FILE": str(nowhere),
         "AWS_SHARED_CREDENTIALS_FILE": str(nowhere),
         "NO_PROXY": "127.0.0.1,localhost",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(root),
     }
-    os.environ.setdefault("AIRFLOW_HOME", str(ROOT / ".cache" / "airflow"))
+    os.environ.setdefault("AIRFLOW_HOME", str(root / ".cache" / "airflow"))

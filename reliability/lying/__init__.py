@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from airflow_s3stream.exceptions import S3StreamError
 from reliability.figure import Case, Finding
@@ -33,6 +34,11 @@ FAR = 5000
 def drawn(kind: str, seed: int) -> random.Random:
     """Give the randomness of a case: the same for the same two, whatever else is done."""
     return random.Random(f"{kind}/{seed}")
+
+
+def nothing(size: int) -> dict[str, Any]:
+    """Give what a store knows of an object of which nobody can prove a byte: an upload in two parts, no checksum."""
+    return {"part_size": size // 2 + 1}
 
 
 def lie_of(

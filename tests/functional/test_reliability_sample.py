@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from airflow_s3stream.config import MiB
+from benchmarks import endpoint
+from benchmarks.endpoint import LinkOptions
 from reliability import cases, corpus, external, figures, hostile, report, results
 from reliability.figure import Case, Figure, Finding, Settings, not_measured
+from reliability.figures import memory
 from reliability.lying import peers
 
 CORPUS = corpus.read()
@@ -55,6 +59,26 @@ def test_the_lies_are_believed_by_those_who_are_known_to(tool: str) -> None:
         pytest.skip(peers.absent()[tool])
     assert peers.outcome_of(peers.Trial(tool, "one", "one bit flipped", 1)) == "wrong"
     assert peers.outcome_of(peers.Trial(tool, "many", "one bit flipped", 1)) == "wrong"
+
+
+def test_memory() -> None:
+    """Small, for it is the rig that is tried here: test_memory.py holds the product to its formula."""
+    with endpoint.started(LinkOptions()) as server:
+        one = memory.measured(server, "relay", 64 * MiB, timeout=50)
+        broken = memory.measured(server, "spool", 2**50, cut=30, timeout=50)
+    assert one.failed == ""
+    assert one.moved >= 64 * MiB
+    assert 0 < one.grown <= memory.FORMULAS["relay"]
+    assert "LimitExceeded" in broken.failed, "a transfer that breaks before its time is no measurement"
+
+
+def test_memory_that_grows_is_noticed() -> None:
+    idle, held = 50 * MiB, memory.FORMULAS["relay"]
+    level = memory.Run("relay", 2**40, idle, idle + held, samples=[idle, *[idle + held] * 30])
+    assert level.wrong(sloping=True) == ""
+    assert "grew by" in memory.Run("relay", 2**40, idle, idle + held + 1).wrong(sloping=True)
+    leak = memory.Run("relay", 2**40, idle, idle + held, samples=[idle + at * MiB for at in range(40)])
+    assert "still growing" in leak.wrong(sloping=True)
 
 
 def _sample(name: str, kind: str, seeds: Sequence[int] = range(SAMPLE)) -> None:
