@@ -8,7 +8,6 @@ from typing import Any, cast
 from airflow_s3stream.config import CopyOptions, MiB, S3Limits
 from airflow_s3stream.engine.checksums import crc64nvme
 from airflow_s3stream.engine.copy import copy
-from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.protocols import ObjectHeaders
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import S3StreamError
@@ -19,6 +18,7 @@ from tests.support.content import Content
 from tests.support.memory import MemorySink, MemoryStore
 from tests.support.objects import Checksum, b64, digest_of
 from tests.support.origin import Origin, serving
+from tests.support.sources import http_source
 from tests.support.transfers import EAGER, QUICK
 
 KEY, OLD = "key", b"what lay there before"
@@ -84,7 +84,7 @@ def _put_old(sink: MemorySink) -> None:
 
 
 def _copy(origin: Origin, sink: MemorySink, store: MemoryStore, options: CopyOptions) -> Outcome:
-    source = HttpSource(origin.url, timeouts=options.timeouts, connections=options.connections)
+    source = http_source(origin.url, timeouts=options.timeouts, connections=options.connections)
     try:
         result = copy(source, sink, options, stop=StopFlag())
     except S3StreamError as error:
