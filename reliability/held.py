@@ -16,11 +16,11 @@ from typing import Any
 from airflow_s3stream.config import CopyOptions, MiB
 from airflow_s3stream.engine.copy import copy
 from airflow_s3stream.engine.getobject import get_object
-from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.objectstream import open_object
 from airflow_s3stream.engine.s3client import new_client
 from airflow_s3stream.engine.s3sink import S3Sink
 from airflow_s3stream.plan.getting import GetOptions
+from tests.support.sources import http_source
 
 BUCKET = "bench"
 SOURCES = {"relay": "origin", "spool": "plain", "unknown": "chunked"}
@@ -32,7 +32,7 @@ def prepared(way: str, base: str, size: int, folder: str) -> Callable[[], object
     """Make all that is needed, and give what does the transfer."""
     client = new_client(endpoint_url=base)
     if way in SOURCES:
-        source = HttpSource(f"{base}/{SOURCES[way]}/{size}")
+        source = http_source(f"{base}/{SOURCES[way]}/{size}")
         sink = S3Sink(client, BUCKET, "held")
         return lambda: copy(source, sink, CopyOptions(max_memory=MAX_MEMORY[way]))
     if way == "file":
