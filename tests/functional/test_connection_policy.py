@@ -324,6 +324,7 @@ class TestCommand:
 
 
 @pytest.mark.airflow
+@pytest.mark.timeout(300)  # the first one imports Airflow
 class TestAirflow:
     """The operator and the hook: a URL may come from anywhere, a connection comes from whoever may make one."""
 
@@ -384,7 +385,7 @@ class TestAirflow:
             assert type(caught.value).__name__ == "AirflowFailException"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_nothing_reaches_a_clouds_metadata() -> None:
     """Every spelling, directly, by a redirect and by rebinding, with nothing allowed and with everything."""
     try:
