@@ -32,7 +32,7 @@ def prepared(way: str, base: str, size: int, folder: str) -> Callable[[], object
     """Make all that is needed, and give what does the transfer."""
     client = new_client(endpoint_url=base)
     if way in SOURCES:
-        source = HttpSource(f"{base}/{SOURCES[way]}/{size}")
+        source = HttpSource(f"{base}/{SOURCES[way]}/{size}", trust_url=True)  # on this machine
         sink = S3Sink(client, BUCKET, "held")
         return lambda: copy(source, sink, CopyOptions(max_memory=MAX_MEMORY[way]))
     if way == "file":
