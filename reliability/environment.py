@@ -31,4 +31,7 @@ def prepare(root: Path = ROOT) -> None:
         "NO_PROXY": "127.0.0.1,localhost",
         "PYTHONPATH": str(root),
     }
+    stack = root / ".localstack-venv" / "bin" / "python"
+    if stack.exists():  # not beside the copies of the checkout in which guards are taken out
+        os.environ.setdefault("S3STREAM_LOCALSTACK_PYTHON", str(stack))
     os.environ.setdefault("AIRFLOW_HOME", str(root / ".cache" / "airflow"))

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from reliability import cases, guards
+from reliability import cases, guards, stores
 from reliability.environment import ROOT, prepare
 from reliability.figure import Case
 from reliability.guards import Mutation, Seeds, Tests
@@ -146,7 +146,8 @@ def main() -> int:
     wanted = [
         one for one in guards.everything() if not options.names or any(name in one.name for name in options.names)
     ]
-    results = run(wanted, options.jobs)
+    with stores.serving(("localstack",)):
+        results = run(wanted, options.jobs)
     return 1 if any(result.fate != "killed" for result in results) else 0
 
 

@@ -83,7 +83,7 @@ class S3StreamHook(TransferHook):
         settings = read_copy_options(**settled(options, "copy"))
         source = self._source(url, headers, settings)
         sink = S3Sink(self._client(settings.connections, settings.timeouts), bucket, key, options=settings.object)
-        resume = resume_in(context, state_key)
+        resume = resume_in(context, state_key, warn=self.log.warning)
         return copy(source, sink, settings, listener=self._report, stop=self._stop, resume=resume)
 
     def download_prefix(

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow_s3stream.engine.handover import Resume
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 KEY = "s3stream"
 """Under which the token is found in the state of the task."""
-
-_log = logging.getLogger(__name__)
 
 
 class TaskStateStore:
@@ -46,19 +43,22 @@ class TaskStateStore:
         self._store.delete(self._key)
 
 
-def resume_in(context: Mapping[str, Any] | None, key: str = KEY) -> Resume | None:
+def resume_in(
+    context: Mapping[str, Any] | None, key: str = KEY, *, warn: Callable[[str], object] = lambda _: None
+) -> Resume | None:
     """
     Let the tries of a task go on where the one before was.
 
     :param context: of the running task; None: they begin afresh, each.
     :param key: under which this transfer is known; a task that makes several gives each its own.
+    :param warn: is told where a retry would come and have to begin afresh.
     """
     if context is None:
         return None
     store = context.get("task_state_store")
     if store is None:
         if try_left(context):
-            _log.warning(
+            warn(
                 "This Airflow keeps no state of a task between its tries (3.3 does), so a retry begins at byte 0; "
                 "resume=False says that this is known"
             )
