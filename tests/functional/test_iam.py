@@ -32,6 +32,7 @@ from airflow_s3stream.plan.tuneoptions import read_tune_options
 from tests.support.faults import status
 from tests.support.iam import BUCKET, PREFIX, Documented, Guarded, actions_of, documented, guarded, without
 from tests.support.origin import Origin, serving
+from tests.support.sources import LOOPBACK
 from tests.support.transfers import EAGER, PART, PATIENT, QUICK
 from tests.support.uploads import options
 
@@ -82,7 +83,7 @@ class Place:
     state: State = field(default_factory=State)
 
     def copy(self, url: str = "", *, resume: bool = False, **settings: Any) -> TransferResult:
-        made = HttpSource(url or self.source.url, timeouts=QUICK, connections=2)
+        made = HttpSource(url or self.source.url, timeouts=QUICK, connections=2, policy=LOOPBACK)
         about = CopyOptions(**{"part_size": PART, "connections": 2, "timeouts": QUICK, "retry": EAGER, **settings})
         sink = S3Sink(self.client, BUCKET, self.key)
         return copy(made, sink, about, resume=Resume(store=self.state) if resume else None)
@@ -151,7 +152,7 @@ def _tune_get(place: Place) -> None:
 
 
 def _tune_copy(place: Place) -> None:
-    about = HttpSource(place.source.url, timeouts=QUICK, connections=4)
+    about = HttpSource(place.source.url, timeouts=QUICK, connections=4, policy=LOOPBACK)
     sink = S3Sink(place.client, BUCKET, KEY)
     tune_copy(about, sink, place.guard.endpoint_url, read_tune_options(**_BUDGET), stop=StopFlag())
 
