@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from airflow_s3stream import __version__
-from airflow_s3stream.cli import copying, downloading, getting, tuning
+from airflow_s3stream.cli import copying, downloading, getting, tuning, uploads
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import ConfigError, S3StreamError, Stopped
 
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     downloading.add_parser(commands)
     getting.add_parser(commands)
     tuning.add_parser(commands)
+    uploads.add_parser(commands)
     return parser
 
 
