@@ -6,7 +6,7 @@ import base64
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_s3stream.plan.names import redact_text
@@ -80,6 +80,7 @@ class TestWords:
         assert redact_text(said) == shown
 
     @given(st.text())
+    @settings(deadline=None)
     def test_whatever_they_are(self, said: str) -> None:
         """On one line, and not without end."""
         assert "\n" not in redact_text(said)
