@@ -31,9 +31,11 @@ from tests.support import canaries, servers
 from tests.support.canaries import Corpus
 from tests.support.canaryservers import BUCKET, HEADERS, PATHS, Rig, presigned, running, tokens
 from tests.support.commands import COMMAND, in_a_process
+from tests.support.sources import LOOPBACK
 
 WAYS = (*PATHS, "tls", "refused")
-_QUICK = ("--retry-attempts", "2", "--connect-timeout", "5", "--read-timeout", "10")
+_NEAR = ("--allow-private", "127.0.0.0/8")
+_QUICK = (*_NEAR, "--retry-attempts", "2", "--connect-timeout", "5", "--read-timeout", "10")
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def _by_engine(corpus: Corpus, rig: Rig, given: Given) -> None:
     retry = RetryPolicy(attempts=2, budget=4, base=0.01, cap=0.05)
     options = CopyOptions(connections=2, part_size=5 * MiB, timeouts=timeouts, retry=retry)
     try:
-        source = HttpSource(given.url, session=session, headers=dict(given.headers), timeouts=timeouts)
+        source = HttpSource(given.url, session=session, headers=dict(given.headers), timeouts=timeouts, policy=LOOPBACK)
         sink = S3Sink(client, BUCKET, f"engine/{given.name}", options=ObjectOptions())
         shown = [repr(part) for part in (source, sink, options, source.name, sink.name, client)]
         corpus.add("log at DEBUG", given.name, " ".join(shown))
@@ -246,7 +248,9 @@ def _downloads(corpus: Corpus, rig: Rig, folder: Path) -> None:
         "--max-seconds",
         "2",
     )
-    _by_command(corpus, "tune a copy", "tune", url, f"s3://{BUCKET}/tuned", *words, "--save", f"{folder}/copy.json")
+    _by_command(
+        corpus, "tune a copy", "tune", url, f"s3://{BUCKET}/tuned", *words, *_NEAR, "--save", f"{folder}/copy.json"
+    )
     with environment(AWS_SESSION_TOKEN=canaries.SESSION_TOKEN + "stale"):
         to = folder / "denied"
         to.mkdir()

@@ -19,7 +19,13 @@ from airflow_s3stream.operators.url_to_s3 import UrlToS3Operator
 
 GIVEN: dict[str, dict[str, Any]] = json.loads(Path(os.environ["CANARIES"]).read_text())
 FILES = os.environ["CANARY_FILES"]
-QUICK: dict[str, Any] = {"connect_timeout": 5, "read_timeout": 10, "retry_attempts": 2, "part_size": "5MiB"}
+QUICK: dict[str, Any] = {
+    "allow_private": "127.0.0.0/8",
+    "connect_timeout": 5,
+    "read_timeout": 10,
+    "retry_attempts": 2,
+    "part_size": "5MiB",
+}
 
 
 @task
