@@ -20,7 +20,7 @@ from tests.support.leash import REPOSITORY, Leashed
 from tests.support.servers import ServerUnavailable, free_port
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-START_SECONDS = 180.0
+START_SECONDS = 300.0
 """Half a minute on two cores of one's own."""
 _PATIENT = "60"
 """Seconds that Airflow's own calls may take on a busy machine; it gives them five, and fails the task."""
