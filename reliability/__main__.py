@@ -33,14 +33,14 @@ def parse() -> argparse.Namespace:
     unknown = [name for name in options.figures if name not in known]
     if unknown:
         parser.error(f"no figure {', '.join(unknown)}; there are {', '.join(known)}")
-    if options.seed is not None and len(options.figures) != 1:
-        parser.error("--seed needs the one figure that it is a seed of")
+    if options.seed is not None and (len(options.figures) != 1 or not figures.kinds(options.figures[0])):
+        parser.error(f"--seed needs one figure that has seeds: {', '.join(filter(figures.kinds, figures.names()))}")
     return options
 
 
 def replay(name: str, seed: int, kind: str | None) -> int:
     """Do one seed again; 1 if it is wrong."""
-    kinds = [kind] if kind else figures.load(name).KINDS
+    kinds = [kind] if kind else figures.kinds(name)
     found = [cases.check(Case(name, one, seed)) for one in kinds]
     for finding in found:
         numbers = "".join(f", {what} {value:g}" for what, value in finding.numbers)

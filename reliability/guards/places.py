@@ -53,7 +53,7 @@ MUTATIONS = [
         _PATHS,
         "    if not key.startswith(prefix[:cut]):",
         "    if False:",
-        tests("unit/test_paths.py", "functional/test_download.py", only="prefix or below or reason"),
+        tests("unit/test_paths.py", "functional/test_download_hook.py", only="prefix"),
     ),
     Mutation(
         "no link is followed into a directory",
@@ -88,21 +88,21 @@ MUTATIONS = [
         _FILES,
         "        if self._paths is not None and not self._paths.add(hash(path)):",
         "        if False:",
-        tests("functional/test_local_files.py"),
+        tests("functional/test_local_files.py", only="flatten"),
     ),
     Mutation(
         "where a file system takes two names for one, neither is lost",
         _PLACE,
         "                if os.stat(name, dir_fd=directory, follow_symlinks=False).st_ino in self._inodes:",
         "                if False:",
-        tests("functional/test_local_files.py"),
+        tests("functional/test_local_files.py", only="folding"),
     ),
     Mutation(
         "a file that is not to be replaced is not",
         _PLACE,
         "        if not self._replaces:  #",
         "        if False:  #",
-        tests("functional/test_local_files.py"),
+        tests("functional/test_local_files.py", only="fail_refuses"),
     ),
     Mutation(
         "a listing ascends",
