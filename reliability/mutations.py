@@ -30,6 +30,8 @@ from reliability.guards import Check, Mutation, Seeds, Tests
 _COPIED = ("airflow_s3stream", "benchmarks", "reliability", "tests")
 _FILES = ("pyproject.toml",)
 _TIMEOUT = 100.0
+_NAME = 80
+"""Letters of a test's name that are shown."""
 Fate = Literal["killed", "survived", "stale", "broken"]
 """``stale``: the text to replace is not there, once. ``broken``: what must fail fails without the mutation, or says
 nothing of use."""
@@ -127,8 +129,9 @@ def _command(check: Check) -> list[str]:
 
 
 def _first_failure(lines: Sequence[str]) -> str:
-    failed = [line.split(" ", 2)[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
-    return failed[0].rpartition("/")[2] if failed else ""
+    failed = [line.partition(" ")[2] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    file, _, name = (failed or [""])[0].partition(" - ")[0].partition("::")
+    return f"{Path(file).name}, {name[:_NAME]}"
 
 
 def hunt(figure: str, kind: str, count: int) -> int:
