@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from reliability import cases, figures, report, results
@@ -55,7 +56,8 @@ def measure(name: str, module: Module, settings: Settings) -> Figure:
         figure = module.run(settings)
     except Exception as error:  # noqa: BLE001  (the other figures are to be measured all the same)
         traceback.print_exc()
-        figure = not_measured(module.NUMBER, module.TITLE, module.TARGET, f"{type(error).__name__}: {error}")
+        why = f"{type(error).__name__}: {error}"
+        figure = replace(not_measured(module.NUMBER, module.TITLE, module.TARGET, why), verdict="missed")
     print(f"   {figure.verdict}, {time.monotonic() - began:.0f} s", flush=True)
     if figure.rows:
         print(report.table(figure.columns, figure.rows), flush=True)
