@@ -121,7 +121,7 @@ MUTATIONS = [
         _BODY,
         "        if self._left:\n            raise SourceTruncated(",
         "        if False:\n            raise SourceTruncated(",
-        tests("functional/test_misbehaving_origin.py", only="length_that_is_always or length_that_was_a_lie"),
+        tests("functional/test_misbehaving_origin.py", only="length_that_is_always and put"),
     ),
     Mutation(
         "a body that goes on is not the whole",
