@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow_s3stream.engine.protocols import Sink, Upload
     from airflow_s3stream.engine.publish import Content
 
-_PATIENCE = 2.0  # seconds; a stop must be over in 3, and Airflow kills after 5
+_PATIENCE = 1.5  # seconds; with what comes before, a stop must be over in 3, and Airflow kills after 5
 _ATTEMPTS = 2
 _STRAGGLE = 0.3  # seconds
 

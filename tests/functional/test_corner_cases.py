@@ -195,7 +195,7 @@ class TestDoubt:
         held = S3Fault("slow", "CreateMultipartUpload", hold=1.2)
         with serving(SIZE) as origin, S3FaultProxy(rclone.endpoint_url, held) as proxy:
             stop = StopFlag()
-            threading.Timer(0.3, stop.request, ["enough"]).start()
+            proxy.when_asked("CreateMultipartUpload", lambda: stop.request("enough"))
             with pytest.raises(Stopped):
                 transfer(origin.url, rclone, endpoint_url=proxy.endpoint_url, stop=stop)
             wait_until(lambda: "AbortMultipartUpload" in proxy.operations)
@@ -204,8 +204,14 @@ class TestDoubt:
     def test_an_upload_is_aborted_again_when_parts_were_still_under_way(self, rclone: Store) -> None:
         """A part that arrives after the abort may stay; so says S3's documentation."""
         stop, hang = StopFlag(), s3fault.hold_answer("UploadPart", 20).always()
-        threading.Timer(0.6, stop.request, ["enough"]).start()
         with serving(SIZE) as origin, S3FaultProxy(rclone.endpoint_url, hang) as proxy:
+
+            def end() -> None:
+                # All are at the store, and their senders wait for its word.
+                wait_until(lambda: sum(call.received for call in proxy.of("UploadPart")) >= SIZE)
+                stop.request("enough")
+
+            threading.Thread(target=end).start()
             with pytest.raises(Stopped, match="was aborted"):
                 transfer(origin.url, rclone, endpoint_url=proxy.endpoint_url, stop=stop)
             assert proxy.operations.count("AbortMultipartUpload") == 2
@@ -255,7 +261,7 @@ class TestDoubt:
         with serving(SMALL) as origin, Slow(rclone.endpoint_url) as proxy:
             rclone.put("key", b"old")
             stop = StopFlag()
-            threading.Timer(0.4, stop.request, ["enough"]).start()
+            proxy.when_asked("PutObject", lambda: stop.request("enough"))
             with pytest.raises(Stopped, match="may still be under way"):
                 transfer(origin.url, rclone, endpoint_url=proxy.endpoint_url, stop=stop)
 
@@ -383,7 +389,7 @@ class TestInput:
             assert origin.exchanges[0].header("X-Token") is None
 
 
-def wait_until(condition: object, seconds: float = 10) -> None:
+def wait_until(condition: object, seconds: float = 30) -> None:
     ends = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < ends, "it did not happen"

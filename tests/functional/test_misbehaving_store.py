@@ -628,19 +628,22 @@ class TestStop:
     def test_stop_is_heard_while_the_store_is_silent(self, store: Store, operation: str) -> None:
         """And what was begun is removed, although a connection still hangs."""
         stop = StopFlag()
-        timer = threading.Timer(0.6, lambda: stop.request("the test says so"))
-        timer.start()
+        asked: list[float] = []
+
+        def end() -> None:
+            asked.append(time.monotonic())
+            stop.request("the test says so")
+
         # Complete is refused after the silence, so that it is known not to have been done.
         hang = s3fault.hold_answer(operation, 30)
         with (
             serving(SIZE) as origin,
             S3FaultProxy(store.endpoint_url, hang) as proxy,
-            pytest.raises(Stopped),
         ):
-            transfer(origin.url, store, endpoint_url=proxy.endpoint_url, stop=stop)
-        took = time.monotonic()
-        timer.join()
-        assert time.monotonic() - took < 3
+            proxy.when_asked(operation, end)
+            with pytest.raises(Stopped):
+                transfer(origin.url, store, endpoint_url=proxy.endpoint_url, stop=stop)
+            assert time.monotonic() - asked[0] < 20, "it waited for the store, which is silent for 30 s"
         if operation == "UploadPart":
             assert store.uploads() == []
             assert store.get("key") == OLD
@@ -653,22 +656,20 @@ class TestStop:
         If that fails too, there is nobody left to tell, and nothing is raised into the void.
         """
         stop = StopFlag()
-        timer = threading.Timer(0.3, lambda: stop.request("the test says so"))
-        timer.start()
         trouble = [s3fault.hold_answer("CreateMultipartUpload", 2.5)]
         if refused:
             trouble.append(s3fault.refuse("AbortMultipartUpload", 403, "AccessDenied").always())
         with serving(SIZE) as origin, S3FaultProxy(store.endpoint_url, *trouble) as proxy:
+            proxy.when_asked("CreateMultipartUpload", lambda: stop.request("the test says so"))
             with pytest.raises(Stopped):
                 transfer(origin.url, store, endpoint_url=proxy.endpoint_url, stop=stop)
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 30
             while "AbortMultipartUpload" not in proxy.operations or len(store.uploads()) != refused:
                 assert time.monotonic() < deadline, (proxy.operations, store.uploads())
                 time.sleep(0.05)
             while any(thread.name.startswith("s3stream") for thread in threading.enumerate()):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-        timer.join()
         assert store.get("key") == OLD
 
     def test_deadline_ends_the_wait_for_a_silent_store(self, store: Store) -> None:

@@ -158,6 +158,7 @@ class S3FaultProxy(Listener):
         self.faults = list(faults)
         self.calls: list[Call] = []
         self._seen: Counter[int] = Counter()
+        self._due: list[tuple[str, Callable[[], object]]] = []
         self._logging = threading.Lock()
 
     @property
@@ -175,6 +176,10 @@ class S3FaultProxy(Listener):
 
     def of(self, operation: str) -> list[Call]:
         return [call for call in self.calls if call.operation == operation]
+
+    def when_asked(self, operation: str, action: Callable[[], object]) -> None:
+        """Do something once, when such a call has come in; on the thread that answers it."""
+        self._due.append((operation, action))
 
     def _strikes(self, fault: S3Fault, call: Call) -> bool:
         if not fault.concerns(call):
@@ -200,6 +205,10 @@ class S3FaultProxy(Listener):
         with self._logging:
             self.calls.append(call)
             struck = [fault for fault in self.faults if self._strikes(fault, call)]
+            due = [one for one in self._due if one[0] == call.operation]
+            self._due = [one for one in self._due if one not in due]
+        for _, action in due:
+            action()
         fault = struck[0] if struck else _NONE
         call.fault = fault.name or None
         if head.get("Expect").lower() == "100-continue":
