@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +48,19 @@ class Result:
     seconds: float = 0.0
 
 
-def run(mutations: Sequence[Mutation], jobs: int) -> list[Result]:
-    """Try each in turn, in as many copies as there are jobs; in the order given."""
-    sound: dict[Check, tuple[bool | None, str]] = {}
+Answer = tuple[bool | None, str]
+"""Whether a check fails in a tree, and what of it; None where it says nothing of use."""
+
+
+def run(
+    mutations: Sequence[Mutation], jobs: int, *, check: Callable[[Check, Path], Answer] | None = None
+) -> list[Result]:
+    """
+    Try each in turn, in as many copies as there are jobs; in the order given.
+
+    :param check: does a check in a tree; None: in a process of its own.
+    """
+    tries = _Tries(check or _checked)
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(jobs) as pool:
         copies: queue.Queue[Path] = queue.Queue()
         for _ in range(jobs):
@@ -59,7 +69,7 @@ def run(mutations: Sequence[Mutation], jobs: int) -> list[Result]:
         def in_a_copy(mutation: Mutation) -> Result:
             tree, began = copies.get(), time.monotonic()
             try:
-                fate, by = _tried(mutation, tree, sound)
+                fate, by = tries.fate(mutation, tree)
                 result = Result(mutation, fate, by, time.monotonic() - began)
                 print(f"   {fate:9}{result.seconds:5.0f} s  {mutation.name}: {by}"[:300], flush=True)
                 return result
@@ -80,35 +90,41 @@ def _copy() -> Iterator[Path]:
         yield tree
 
 
-def _tried(mutation: Mutation, tree: Path, sound: dict[Check, tuple[bool | None, str]]) -> tuple[Fate, str]:
-    """
-    Take the guard out, and give what comes of it.
+class _Tries:
+    """Mutations tried in copies of one checkout, of which each check is asked only once as it is."""
 
-    :param sound: what checks say of the tree as it is; added to.
-    """
-    path = tree / mutation.file
-    text = path.read_text()
-    if text.count(mutation.old) != 1:
-        return "stale", f"{mutation.old[:60]!r} is {text.count(mutation.old)} times in {mutation.file}"
-    if mutation.check not in sound:
-        sound[mutation.check] = _checked(mutation.check, tree)
-    if sound[mutation.check][0] is not False:  # once more: a busy machine may have been too slow
-        sound[mutation.check] = _checked(mutation.check, tree)
-    failed, told = sound[mutation.check]
-    if failed is not False:
-        return "broken", f"fails without it: {told}"
-    path.write_text(text.replace(mutation.old, mutation.new))
-    try:
-        failed, told = _checked(mutation.check, tree)
-    finally:
-        path.write_text(text)
-    if failed is None:
-        return "broken", told
-    return ("killed", told) if failed else ("survived", str(mutation.check))
+    def __init__(self, check: Callable[[Check, Path], Answer]) -> None:
+        self._check = check
+        self._sound: dict[Check, Answer] = {}
+
+    def fate(self, mutation: Mutation, tree: Path) -> tuple[Fate, str]:
+        """Take a guard out, and give what comes of it."""
+        path = tree / mutation.file
+        text = path.read_text()
+        if text.count(mutation.old) != 1:
+            return "stale", f"{mutation.old[:60]!r} is {text.count(mutation.old)} times in {mutation.file}"
+        failed, told = self._as_it_is(mutation.check, tree)
+        if failed is not False:
+            return "broken", f"fails without it: {told}"
+        path.write_text(text.replace(mutation.old, mutation.new))
+        try:
+            failed, told = self._check(mutation.check, tree)
+        finally:
+            path.write_text(text)
+        if failed is None:
+            return "broken", told
+        return ("killed", told) if failed else ("survived", str(mutation.check))
+
+    def _as_it_is(self, check: Check, tree: Path) -> Answer:
+        if check not in self._sound:
+            self._sound[check] = self._check(check, tree)
+        if self._sound[check][0] is not False:  # once more: a busy machine may have been too slow
+            self._sound[check] = self._check(check, tree)
+        return self._sound[check]
 
 
-def _checked(check: Check, tree: Path) -> tuple[bool | None, str]:
-    """Give whether the check fails in this tree, and what of it; None where it says nothing of use."""
+def _checked(check: Check, tree: Path) -> Answer:
+    """Do a check in a process of its own."""
     environ = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     environ["AIRFLOW_HOME"] = str(tree / ".airflow")
     try:

@@ -35,8 +35,9 @@ _NOTES = (
     "still does.",
     "Weak: other bytes under right headers of an object of which nobody knows a checksum, so that nothing can tell; "
     'the result says `verification: "size"`, and strict refuses it.',
-    "A copy proves what it stored against what it read; what it read it can prove only by `expected_checksum`, which "
-    "it is given where a lie shows in no header. The rows without one are what comes of it otherwise.",
+    "The verification of a copy is of what was stored against what was read. What was read can be proved only by "
+    "`expected_checksum`, which a copy is given where a lie shows in no header; the rows without one say what comes of "
+    "it otherwise, strict or not, and no client can do better.",
     "Where an object of many is one GET without a range, it is told the like: a body longer than listed, another "
     "object's, its later half, or 206 unasked.",
     "Not told: the request that was to be lied to never came; such a seed proves nothing.",

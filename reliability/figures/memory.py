@@ -42,16 +42,30 @@ SHOWN = {
 LEVEL = 2 * MiB
 """Bytes by which a run's last quarter may hold more than its second and still count as level."""
 _SAMPLE = 0.05
+_LEAST = 12 * GiB
+"""Bytes after which what is ever to be held is held, and a slope would show."""
 _MEMORY = Path("/dev/shm")  # noqa: S108  (a file system in memory is what it is there for)
 _NOTES = (
     "Each transfer is a process of its own with default settings, against the synthetic server of the benchmarks, on "
     "loopback. Growth is its peak (VmHWM) beyond what it has once everything is loaded, a client made and nothing "
     "asked.",
-    "A transfer of 1 TiB is ended after its time; what it had moved by then is in the table. Of a file only 1 GiB is "
-    "measured: 1 TiB has no room.",
+    "A transfer of 1 TiB is ended after 45 s and 12 GiB, or after 180 s; what it had moved by then is in the table. Of "
+    "a file only 1 GiB is measured: 1 TiB has no room.",
     "Slope: the most in use in the last quarter of the run's time, less the most in its second quarter; up to "
     f"{LEVEL // MiB} MiB counts as 0.",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Enough:
+    """When a transfer that would take hours is ended."""
+
+    seconds: float
+    least: int
+    """Bytes that must have moved too, but for at most four times the seconds."""
+
+    def reached(self, seconds: float, server: Endpoint) -> bool:
+        return seconds >= self.seconds and (seconds >= 4 * self.seconds or _moved(server) >= self.least)
 
 
 @dataclass(slots=True)
@@ -96,7 +110,8 @@ def run(settings: Settings) -> Figure:
     small = 256 * MiB if settings.quick else GiB
     with endpoint.started(LinkOptions()) as server:
         runs = [measured(server, way, small, timeout=120) for way in FORMULAS]
-        long = [measured(server, way, TiB, cut=seconds, timeout=seconds + 60) for way in FORMULAS if way != "file"]
+        enough = Enough(seconds, 0 if settings.quick else _LEAST)
+        long = [measured(server, way, TiB, enough=enough) for way in FORMULAS if way != "file"]
     wrong = [one.wrong(sloping=one in long and not settings.quick) for one in (*runs, *long)]
     failures = [f"{why}: `python -m reliability memory`" for why in wrong if why]
     return Figure(
@@ -124,11 +139,11 @@ def _row(one: Run, *, sloping: bool) -> list[str]:
     return [name, size, one.failed or f"{one.moved / GiB:.1f} GiB", *figures, formula, slope]
 
 
-def measured(server: Endpoint, way: str, size: int, *, cut: float | None = None, timeout: float) -> Run:
+def measured(server: Endpoint, way: str, size: int, *, enough: Enough | None = None, timeout: float = 300) -> Run:
     """
     Do one transfer and look at its memory.
 
-    :param cut: seconds after which it is ended; None: it must come to its end.
+    :param enough: when it is ended; None: it must come to its end.
     :param timeout: seconds after which it has failed.
     """
     one = Run(way, size)
@@ -142,18 +157,18 @@ def measured(server: Endpoint, way: str, size: int, *, cut: float | None = None,
         killer = threading.Timer(timeout, process.kill)
         killer.start()
         try:
-            _watch(process, one, cut)
+            _watch(process, one, server, enough)
         finally:
             killer.cancel()
             process.kill()
             out, err = process.communicate()
-    one.moved = server.stats()["BytesOut"]
-    if not out.strip().endswith("done") and (cut is None or err.strip()):
+    one.moved = _moved(server)
+    if not out.strip().endswith("done") and (enough is None or err.strip()):
         one.failed = (err.strip().splitlines() or ["it was not done in time"])[-1]
     return one
 
 
-def _watch(process: subprocess.Popen[str], one: Run, cut: float | None) -> None:
+def _watch(process: subprocess.Popen[str], one: Run, server: Endpoint, enough: Enough | None) -> None:
     assert process.stdin
     assert process.stdout
     if process.stdout.readline().strip() != "idle":
@@ -162,12 +177,17 @@ def _watch(process: subprocess.Popen[str], one: Run, cut: float | None) -> None:
     process.stdin.write("go\n")
     process.stdin.flush()
     began = time.monotonic()
-    while process.poll() is None and (cut is None or time.monotonic() - began < cut):
+    while process.poll() is None and not (enough and enough.reached(time.monotonic() - began, server)):
         held, peak = _memory(process.pid, "VmRSS"), _memory(process.pid, "VmHWM")
         if held:
             one.samples.append(held)
             one.peak = max(one.peak, peak)
         time.sleep(_SAMPLE)
+
+
+def _moved(server: Endpoint) -> int:
+    """Give the bytes that the server has sent since it was reset."""
+    return server.stats()["BytesOut"]
 
 
 def _memory(pid: int, name: str) -> int:

@@ -6,7 +6,6 @@ from reliability.guards import Mutation, Seeds, tests
 
 _PROBE = "airflow_s3stream/plan/probe.py"
 _STREAM = "airflow_s3stream/engine/stream.py"
-_BODY = "airflow_s3stream/engine/httpbody.py"
 _MOVE = "airflow_s3stream/engine/move.py"
 _PINNED = tests("unit/test_probe.py", only="TestPinnedRange")
 
@@ -115,20 +114,6 @@ MUTATIONS = [
         "    if status == 206 and not ranged:",
         "    if False:",
         tests("unit/test_probe.py"),
-    ),
-    Mutation(
-        "a body that ends early is not the whole",
-        _BODY,
-        "        if self._left:\n            raise SourceTruncated(",
-        "        if False:\n            raise SourceTruncated(",
-        tests("functional/test_misbehaving_origin.py", only="length_that_is_always and put"),
-    ),
-    Mutation(
-        "a body that goes on is not the whole",
-        _BODY,
-        "        if self._read(memoryview(bytearray(1))):",
-        "        if False:",
-        tests("functional/test_misbehaving_origin.py", only="taken_on_a_promise or breaks_the_promise"),
     ),
     Mutation(
         "what is read again is what was read before",

@@ -67,7 +67,7 @@ def test_memory() -> None:
     """Small, for it is the rig that is tried here: test_memory.py holds the product to its formula."""
     with endpoint.started(LinkOptions()) as server:
         one = memory.measured(server, "relay", 64 * MiB, timeout=50)
-        broken = memory.measured(server, "spool", 2**50, cut=30, timeout=50)
+        broken = memory.measured(server, "spool", 2**50, enough=memory.Enough(30, 0), timeout=50)
     assert one.failed == ""
     assert one.moved >= 64 * MiB
     assert 0 < one.grown <= memory.FORMULAS["relay"]
@@ -188,8 +188,15 @@ class TestMutations:
         guard = next(one for one in guards.everything() if one.name == "a listing ascends")
         needless = replace(guard, new=f"{guard.old}  # as it was")
         moved = replace(guard, old="def no_such_text")
-        fates = [result.fate for result in mutations.run([guard, needless, moved], jobs=1)]
-        assert fates == ["killed", "survived", "stale"]
+        hopeless = replace(guard, check=guards.tests("none"))
+
+        def check(asked: guards.Check, tree: Path) -> mutations.Answer:
+            assert tree != ROOT
+            found = (tree / guard.file).read_text()
+            return asked == hopeless.check or guard.new in found.splitlines(), "looked"
+
+        results = mutations.run([guard, needless, moved, hopeless], jobs=1, check=check)
+        assert [result.fate for result in results] == ["killed", "survived", "stale", "broken"]
 
 
 def test_settings_say_how_many() -> None:
