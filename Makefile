@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-localstack install-lowest demo test lint types lowest bench reliability lock format clean
+.PHONY: help install install-localstack install-lowest demo test lint types lowest bench reliability guards lock format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -21,7 +21,7 @@ SELF := $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 help:
 	@echo "make demo     two example DAGs against an S3 server under Airflow, and both ends compared"
 	@echo "make test     the whole test suite"
-	@echo "make lint | types | lowest | bench | reliability | lock | format | clean"
+	@echo "make lint | types | lowest | bench | reliability | guards | lock | format | clean"
 
 install: .venv/.stamp
 install-localstack: .localstack-venv/.stamp
@@ -91,6 +91,12 @@ bench: .venv/.stamp
 reliability: export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 reliability: .venv/.stamp .localstack-venv/.stamp
 	@$(BIN)/python -m reliability
+
+# Takes the guards of the product out, one by one: about half an hour.
+guards: export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
+guards: .venv/.stamp .localstack-venv/.stamp
+	@$(BIN)/python -m reliability guards
+	@$(BIN)/python -m reliability report
 
 # --universal: one file for every platform and Python. No index address, so it works behind any mirror.
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -1,7 +1,7 @@
 """
 The figures' command: ``python -m reliability [FIGURE...]``, ``python -m reliability report``.
 
-Without a figure it measures them all, then the mutations, and writes docs/reliability.md. Each leaves a record in
+Without a figure it measures all but the guards, and writes docs/reliability.md. Each leaves a record in
 reliability/results, unless it was quick or narrowed; ``--results`` keeps those too.
 """
 
@@ -17,6 +17,10 @@ from pathlib import Path
 from reliability import cases, figures, report, results
 from reliability.environment import prepare
 from reliability.figure import Case, Figure, Module, Settings, not_measured
+
+
+APART = ("guards",)
+"""Measured only if named: it takes as long as all others, and what it shows changes with the code alone."""
 
 
 def parse() -> argparse.Namespace:
@@ -76,7 +80,7 @@ def main() -> int:
     if options.seed is not None:
         return replay(options.figures[0], options.seed, options.kind)
     settings = Settings(seeds=options.seeds, quick=options.quick, jobs=options.jobs, remember=True)
-    chosen = options.figures or list(figures.everything())
+    chosen = options.figures or [name for name in figures.everything() if name not in APART]
     keep = bool(options.results) or not (options.quick or options.seeds)
     missed = False
     for name in chosen:
