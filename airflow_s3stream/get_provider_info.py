@@ -25,7 +25,11 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": integration,
-                "python-modules": ["airflow_s3stream.operators.s3_to_local", "airflow_s3stream.operators.url_to_s3"],
+                "python-modules": [
+                    "airflow_s3stream.operators.s3_to_local",
+                    "airflow_s3stream.operators.s3_uploads",
+                    "airflow_s3stream.operators.url_to_s3",
+                ],
             }
         ],
         "hooks": [

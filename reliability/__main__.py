@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from reliability import cases, figures, report, results
@@ -33,14 +34,14 @@ def parse() -> argparse.Namespace:
     unknown = [name for name in options.figures if name not in known]
     if unknown:
         parser.error(f"no figure {', '.join(unknown)}; there are {', '.join(known)}")
-    if options.seed is not None and len(options.figures) != 1:
-        parser.error("--seed needs the one figure that it is a seed of")
+    if options.seed is not None and (len(options.figures) != 1 or not figures.kinds(options.figures[0])):
+        parser.error(f"--seed needs one figure that has seeds: {', '.join(filter(figures.kinds, figures.names()))}")
     return options
 
 
 def replay(name: str, seed: int, kind: str | None) -> int:
     """Do one seed again; 1 if it is wrong."""
-    kinds = [kind] if kind else figures.load(name).KINDS
+    kinds = [kind] if kind else figures.kinds(name)
     found = [cases.check(Case(name, one, seed)) for one in kinds]
     for finding in found:
         numbers = "".join(f", {what} {value:g}" for what, value in finding.numbers)
@@ -55,7 +56,8 @@ def measure(name: str, module: Module, settings: Settings) -> Figure:
         figure = module.run(settings)
     except Exception as error:  # noqa: BLE001  (the other figures are to be measured all the same)
         traceback.print_exc()
-        figure = not_measured(module.NUMBER, module.TITLE, module.TARGET, f"{type(error).__name__}: {error}")
+        why = f"{type(error).__name__}: {error}"
+        figure = replace(not_measured(module.NUMBER, module.TITLE, module.TARGET, why), verdict="missed")
     print(f"   {figure.verdict}, {time.monotonic() - began:.0f} s", flush=True)
     if figure.rows:
         print(report.table(figure.columns, figure.rows), flush=True)

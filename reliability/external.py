@@ -38,16 +38,18 @@ def measured(number: int, title: str, target: str, command: Sequence[str], *, ti
             number, title, target, f"`{' '.join(command)}` printed no JSON object; its last word: {why}"
         )
     columns, rows = table(told)
+    listed = told.get("failures", ())
+    failures = tuple(map(shown, listed if isinstance(listed, list) else [listed] if listed else ()))
     return Figure(
         number=number,
         title=title,
         target=target,
         columns=columns,
         rows=rows,
-        verdict="met" if done.returncode == 0 and not told.get("failures") else "missed",
+        verdict="met" if done.returncode == 0 and not failures else "missed",
         seconds=time.monotonic() - began,
         notes=tuple(map(str, told.get("notes", ()))),
-        failures=tuple(map(shown, told.get("failures", ()))),
+        failures=failures,
     )
 
 

@@ -9,12 +9,13 @@ import os
 import signal
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from airflow_s3stream import __version__
-from airflow_s3stream.cli import copying, downloading, getting, tuning
+from airflow_s3stream.cli import copying, downloading, getting, tuning, uploads
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import ConfigError, S3StreamError, Stopped
+from airflow_s3stream.plan.names import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     That includes SIGPIPE, which Python turns into an error: whoever read the output went away, and needs no message.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        # Not quoted: what follows a misspelt --header is a secret, and stderr is kept in logs.
+        names = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+        parser.error(f"unrecognized arguments: {' '.join(names) or f'{len(unknown)} too many'}")
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
     stop = StopFlag()
     signals = _stop_on_signals(stop)
@@ -49,8 +55,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return OK if good else FAILED
 
 
+class _Parser(argparse.ArgumentParser):
+    """Also of each command: argparse makes theirs of the same class."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(redact_text(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="s3stream", description="Move bytes between URLs, S3 and local disk.")
+    parser = _Parser(prog="s3stream", description="Move bytes between URLs, S3 and local disk.")
     parser.add_argument("--version", action="version", version=f"s3stream {__version__}")
     parser.set_defaults(json_to_stderr=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -58,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     downloading.add_parser(commands)
     getting.add_parser(commands)
     tuning.add_parser(commands)
+    uploads.add_parser(commands)
     return parser
 
 

@@ -47,7 +47,7 @@ class Transport:
 
     verify: bool | str
     certificate: tuple[str, str | None] | None = None
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)  # its URL may have a password
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from airflow_s3stream.exceptions import (
     SourceThrottled,
     SourceUnavailable,
 )
+from airflow_s3stream.plan.names import redact_text
 from airflow_s3stream.plan.retry import parse_retry_after, source_error
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def explain(status: int, body: bytes, headers: dict[str, str]) -> tuple[S3Stream
     if known is None:
         return source_error(status, code, after), code
     kind, again = known
-    message = unescape(text[1].decode("utf-8", "replace")) if text else ""
+    message = redact_text(unescape(text[1].decode("utf-8", "replace"))) if text else ""
     said = "".join(f" {word}" for word in (code if found else "", message) if word) or _UNSAID.get(status, "")
     return kind(f"the store answered {status}{said}{_HINTS.get(code, '')}", retryable=again, retry_after=after), code
 

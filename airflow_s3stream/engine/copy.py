@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_s3stream.config import CopyOptions, TransferResult
+from airflow_s3stream.engine.beginning import Beginning
 from airflow_s3stream.engine.cleanup import add, clean_up, keep_upload
-from airflow_s3stream.engine.events import Finished, Listener, Noted, Started
+from airflow_s3stream.engine.copyresult import Results
+from airflow_s3stream.engine.events import Listener, Noted, Started
 from airflow_s3stream.engine.handover import Handover, Resume
 from airflow_s3stream.engine.move import Moved, Mover
-from airflow_s3stream.engine.protocols import Body, ObjectHeaders, Sink, Source, StoredObject
-from airflow_s3stream.engine.publish import MARKER
+from airflow_s3stream.engine.provenance import is_of, is_unchanged, object_headers
 from airflow_s3stream.engine.run import Chances, Run
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import (
@@ -24,18 +26,14 @@ from airflow_s3stream.exceptions import (
     UploadVanished,
 )
 from airflow_s3stream.plan.digests import COMBINABLE, Digest
-from airflow_s3stream.plan.names import metadata_value
 from airflow_s3stream.plan.parts import TransferPlan, make_plan
 from airflow_s3stream.plan.resume import ResumeToken, new_token
 
 if TYPE_CHECKING:
+    from airflow_s3stream.engine.protocols import Body, Sink, Source, StoredObject
     from airflow_s3stream.plan.probe import Probe
 
-SOURCE, SOURCE_ETAG, SOURCE_MODIFIED = (
-    "s3stream-source",
-    "s3stream-source-etag",
-    "s3stream-source-last-modified",
-)
+_PUBLISHED = "An earlier try has published the whole object already; nothing was sent again"
 
 
 def copy(
@@ -99,37 +97,66 @@ class _Copy:
         self._options = options
         self._expected = expected
         self._handover = Handover(run, sink, resume)
+        self._earlier: ResumeToken | None = None
         self._marker = uuid.uuid4().hex
-        self._began = run.clock()
+        self._results = Results(run, source.name, sink.name)
 
     def run(self) -> TransferResult:
         self._run.limits.check()
-        earlier = self._handover.load()
-        existing, replaces = self._look()
+        self._earlier = self._handover.load()
+        try:
+            result = self._try(self._earlier)
+        except BaseException as error:
+            add(self._leave(error), error)
+            raise
+        self._leave(None)
+        return result
+
+    def _leave(self, error: BaseException | None) -> str:
+        """See to what an earlier try has left, where this one ended before it could make use of it; say what."""
+        earlier, self._earlier = self._earlier, None
+        if earlier is None or (error is not None and not earlier.upload_id):
+            return ""
+        if error is not None and self._handover.keeps(error, earlier):
+            return f"Multipart upload {earlier.upload_id} of an earlier try is kept for the next."
+        if self._handover.drop(earlier, "it is of no use any more"):
+            self._handover.clear()
+        return ""
+
+    def _try(self, earlier: ResumeToken | None) -> TransferResult:
+        # Where nothing can be in the way, the source is asked first: a copy fails more often for it than for the store.
+        first = self._options.if_exists != "overwrite"
+        existing, replaces = self._look() if first else (None, None)
         # What an earlier try has published, and died before it could say so, is no other writer's object.
-        ours = earlier is not None and existing is not None and _marked(existing, earlier)
+        ours = earlier is not None and existing is not None and is_of(existing, earlier)
         if existing is not None and not ours:
             in_the_way = self._in_the_way()
             if in_the_way:
-                return self._skipped(in_the_way, existing)
+                return self._results.skipped(in_the_way, existing)
         probe, body = self._run.retrier.call("probing the source", lambda: self._run.open(self._source.probe))
         try:
+            if not first:
+                existing, replaces = self._look()
+                ours = earlier is not None and existing is not None and is_of(existing, earlier)
             token = self._token(probe)
             if earlier is not None:
                 if existing is not None and ours and self._done_before(existing, earlier, token):
-                    return self._taken(probe, existing, earlier)
+                    self._earlier = None
+                    self._handover.clear()
+                    self._run.tell(Noted(text=_PUBLISHED))
+                    return self._results.taken(probe, existing, earlier)
                 earlier = self._fit(earlier, token)
             reason = (self._in_the_way() if existing is not None else None) or self._reason_to_skip(probe, existing)
             if reason:
-                return self._skipped(reason, existing, probe)
+                return self._results.skipped(reason, existing, probe)
             probe, plan, note = self._decide(probe, earlier)
             if earlier is not None and (plan.mode, plan.part_size) != ("relay", earlier.part_size):
                 self._handover.drop(earlier, "the settings of memory or connections do not let parts be taken over")
-                earlier = None
+                self._earlier = earlier = None
             moved = self._move(probe, plan, note, body, (token, earlier), replaces)
         finally:
             body.close()
-        return moved if isinstance(moved, TransferResult) else self._copied(probe, plan, moved)
+        return moved if isinstance(moved, TransferResult) else self._results.copied(probe, plan, moved)
 
     def _look(self) -> tuple[StoredObject | None, str | None]:
         """
@@ -170,22 +197,6 @@ class _Copy:
         proved = earlier.checksums and existing.checksum is not None
         return not earlier.misfit(token) and existing.size == token.size and (proved or not self._options.strict)
 
-    def _taken(self, probe: Probe, existing: StoredObject, earlier: ResumeToken) -> TransferResult:
-        """Tell of an object that an earlier try has published."""
-        self._handover.clear()
-        self._run.tell(Noted(text="An earlier try has published the whole object already; nothing was sent again"))
-        proved = earlier.checksums and existing.checksum is not None
-        size = existing.size or 0
-        parts = -(-size // earlier.part_size) if earlier.part_size else 1
-        result = self._result(
-            probe, status="copied", bytes=size, etag=existing.etag.strip('"'), version_id=existing.version_id,
-            checksum=f"crc64nvme:{existing.checksum}" if existing.checksum else None,
-            verification="crc64nvme" if proved else "size", parts=parts, resumed_parts=parts,
-            part_size=earlier.part_size, seconds=round(self._run.clock() - self._began, 6),
-        )  # fmt: skip
-        self._run.tell(Finished(result=result))
-        return result
-
     def _fit(self, earlier: ResumeToken, token: ResumeToken) -> ResumeToken | None:
         """Give the earlier try's token if its upload can be gone on with; else remove that."""
         reason = earlier.misfit(token)
@@ -195,6 +206,7 @@ class _Copy:
         if not reason and earlier.upload_id:
             reason = "this source and store, or the checksum expected, do not let parts be taken over"
         self._handover.drop(earlier, reason)
+        self._earlier = None
         return None
 
     def _reason_to_skip(self, probe: Probe, existing: StoredObject | None) -> str | None:
@@ -202,7 +214,7 @@ class _Copy:
         if (
             options.if_exists == "skip_unchanged"
             and existing is not None
-            and _unchanged(self._source.name, probe, existing)
+            and is_unchanged(self._source.name, probe, existing)
         ):
             return "the source has not changed since the object was written"
         return None if probe.size is None else self._outside(probe.size)
@@ -252,11 +264,11 @@ class _Copy:
         )
         self._run.meter.start(probe.size)
         self._run.limiter.plan(plan.connections)
-        token, earlier = tokens
-        headers = self._headers(probe, (earlier or token).marker)
-        mover = Mover(
-            self._run, self._source, self._sink, probe, plan, self._expected, headers, self._handover, token, earlier
+        self._earlier = None  # from here on it is the mover's
+        beginning = Beginning(
+            self._run, self._sink, plan, self._handover, *tokens, partial(object_headers, self._source.name, probe)
         )
+        mover = Mover(self._run, self._source, self._sink, probe, plan, self._expected, beginning)
         try:
             mover.move(body)
             reason = self._outside(mover.size)
@@ -264,12 +276,12 @@ class _Copy:
                 left = self._remove(mover)
                 if left:
                     self._run.tell(Noted(text=left))
-                return self._skipped(reason, None, probe)
+                return self._results.skipped(reason, None, probe)
             moved = mover.publish(replaces=replaces)
         except BaseException as error:
             left = self._settle(mover, error)
             if mover.too_long and self._options.if_size_outside == "skip" and isinstance(error, SourceRefused):
-                return self._skipped(f"{error.message}. {left}".strip(), None, probe)
+                return self._results.skipped(f"{error.message}. {left}".strip(), None, probe)
             add(left, error)
             raise
         self._handover.clear()
@@ -277,90 +289,18 @@ class _Copy:
 
     def _settle(self, mover: Mover, error: BaseException) -> str:
         """Keep what the next try can go on with, remove it otherwise; say which."""
-        if mover.upload is not None and self._handover.keeps(error, mover.token):
-            return keep_upload(self._sink, mover.upload, mover.publishing, mover.stored).text
+        upload = mover.beginning.upload
+        if upload is not None and self._handover.keeps(error, mover.beginning.token):
+            return keep_upload(self._sink, upload, mover.publishing, mover.stored).text
         return self._remove(mover)
 
     def _remove(self, mover: Mover) -> str:
-        left = clean_up(self._sink, mover.upload, mover.publishing, stragglers=self._run.stragglers)
-        if mover.beginning:  # a later try looks for what may have been begun
+        left = clean_up(self._sink, mover.beginning.upload, mover.publishing, stragglers=self._run.stragglers)
+        if mover.beginning.unknown:  # a later try looks for what may have been begun
             return f"{left.text} An upload may have been begun all the same, with no parts.".strip()
         if left.removed:
             self._handover.clear()
         return left.text
-
-    def _headers(self, probe: Probe, marker: str) -> ObjectHeaders:
-        told = {
-            MARKER: marker,
-            SOURCE: self._source.name,
-            SOURCE_ETAG: probe.etag,
-            SOURCE_MODIFIED: probe.last_modified,
-        }
-        return ObjectHeaders(
-            content_type=probe.content_type,
-            content_encoding=probe.content_encoding,
-            metadata={name: metadata_value(value) for name, value in told.items() if value},
-        )
-
-    def _copied(self, probe: Probe, plan: TransferPlan, moved: Moved) -> TransferResult:
-        seconds = self._run.clock() - self._began
-        sent = moved.size - moved.resumed_bytes
-        result = self._result(
-            probe,
-            status="copied",
-            bytes=moved.size,
-            etag=moved.stored.etag.strip('"'),
-            version_id=moved.stored.version_id,
-            checksum=moved.checksum,
-            verification=moved.verification,
-            parts=moved.parts,
-            resumed_parts=moved.resumed_parts,
-            part_size=plan.part_size,
-            connections=plan.connections,
-            seconds=round(seconds, 6),
-            bytes_per_second=round(sent / seconds, 1) if seconds else 0.0,
-        )
-        self._run.tell(Finished(result=result))
-        return result
-
-    def _skipped(self, reason: str, existing: StoredObject | None, probe: Probe | None = None) -> TransferResult:
-        result = self._result(
-            probe,
-            status="skipped",
-            reason=reason,
-            etag=(existing.etag if existing else "").strip('"'),
-            version_id=existing.version_id if existing else None,
-            seconds=round(self._run.clock() - self._began, 6),
-        )
-        self._run.tell(Finished(result=result))
-        return result
-
-    def _result(self, probe: Probe | None, **values: object) -> TransferResult:
-        blank = TransferResult(
-            uri=self._sink.name, status="skipped", reason="", bytes=0, etag="", version_id=None, checksum=None,
-            verification="", parts=0, part_size=0, connections=0, seconds=0.0, bytes_per_second=0.0,
-            retries=self._run.retrier.budget.spent, resumed_parts=0, source=self._source.name,
-            source_etag=probe.etag if probe else None,
-            source_last_modified=probe.last_modified if probe else None,
-        )  # fmt: skip
-        return replace(blank, **values)  # type: ignore[arg-type]
-
-
-def _marked(existing: StoredObject, token: ResumeToken) -> bool:
-    return (existing.metadata or {}).get(MARKER) == token.marker
-
-
-def _unchanged(source: str, probe: Probe, existing: StoredObject) -> bool:
-    """Whether the object was made from the source as it is now: by its ETag, else by Last-Modified and length."""
-    metadata = existing.metadata or {}
-    if metadata.get(SOURCE) != metadata_value(source):
-        return False  # two sources may well have the same ETag: nginx makes it of time and size alone
-    same_size = probe.size is None or existing.size == probe.size
-    if probe.etag and SOURCE_ETAG in metadata:
-        return metadata[SOURCE_ETAG] == metadata_value(probe.etag) and same_size
-    if probe.last_modified and SOURCE_MODIFIED in metadata:
-        return metadata[SOURCE_MODIFIED] == metadata_value(probe.last_modified) and same_size and probe.size is not None
-    return False
 
 
 def _why(probe: Probe, plan: TransferPlan, in_order: Digest | None) -> str:

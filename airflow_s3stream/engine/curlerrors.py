@@ -13,6 +13,7 @@ from airflow_s3stream.exceptions import (
     SourceTruncated,
     SourceUnavailable,
 )
+from airflow_s3stream.plan.names import redact_text
 
 _TOO_LARGE = 100  # CURLE_TOO_LARGE, which pycurl has no name for
 
@@ -51,5 +52,7 @@ def translate(code: int, text: str, *, connected: bool) -> S3StreamError:
         if connected:
             return SourceStalled("the store sent less than 1 KiB per second for stall_timeout or read_timeout")
         return SourceUnavailable("the store did not accept a connection in time (connect_timeout)")
-    kind, said = _BY_CODE.get(code, (SourceUnavailable, f"the transfer failed (libcurl error {code}: {text})"))
+    kind, said = _BY_CODE.get(
+        code, (SourceUnavailable, f"the transfer failed (libcurl error {code}: {redact_text(text)})")
+    )
     return kind(said)

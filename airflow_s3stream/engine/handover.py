@@ -123,19 +123,21 @@ class Handover:
         listed = self._run.call("listing the parts", lambda: self._sink.list_parts(upload))
         return taken_over(plan, listed)
 
-    def drop(self, token: ResumeToken, reason: str) -> None:
-        """Remove what an earlier try has left and this one cannot use."""
+    def drop(self, token: ResumeToken, reason: str) -> bool:
+        """Remove what an earlier try has left and this one cannot use; False if it is still there."""
         sink = self._sink
         if token.upload_id:
             if token.place is None:  # its key was too long to be kept
                 self._note(f"{reason}. The earlier multipart upload {token.upload_id} is left to a lifecycle rule")
-                return
+                return True
             if token.place != sink.name:
                 sink = sink.elsewhere(token.place)
             left = clean_up(sink, Upload(upload_id=token.upload_id, checksums=token.checksums))
-            self._note(f"This try begins afresh: {reason}. Of the earlier one: {left.text}")
+            self._note(f"The upload of an earlier try is not gone on with: {reason}. {left.text}")
+            return left.removed
         elif token.place == sink.name:
             self.sweep(self._wall() - token.began + _SKEW, marked=True)
+        return True
 
     def sweep(self, within: float, keep: Upload | None = None, *, marked: bool = False) -> None:
         """

@@ -35,7 +35,7 @@ def translated(op: str, target: str, on_error: Callable[[], None] | None = None)
             on_error()
         error.op, error.target = error.op or op, error.target or target
         raise
-    except (rq.RequestException, u3.HTTPError, http.client.HTTPException, OSError, UnicodeError) as exc:
+    except (rq.RequestException, u3.HTTPError, http.client.HTTPException, OSError, ValueError) as exc:
         if on_error:
             on_error()
         found = translate(exc)
@@ -55,6 +55,8 @@ def translate(exc: BaseException) -> S3StreamError:
             return found
     if isinstance(exc, rq.MissingSchema | rq.InvalidSchema | rq.InvalidHeader):
         return ConfigError(f"url or headers cannot be sent: {type(exc).__name__}")
+    if type(exc) is ValueError:  # http.client's, of a header that got past requests; it quotes the value
+        return ConfigError("url or headers cannot be sent: ValueError")
     if any(isinstance(c, rq.ProxyError | u3.ProxyError) for c in chain):
         return SourceUnavailable("the HTTP proxy refused or broke the connection")
     if any(isinstance(c, rq.ConnectTimeout | u3.ConnectTimeoutError) for c in chain):

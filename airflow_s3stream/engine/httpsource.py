@@ -17,7 +17,7 @@ from airflow_s3stream.engine.gate import Gate, Resolve, origins_of, resolve
 from airflow_s3stream.engine.httpbody import HttpBody
 from airflow_s3stream.engine.httperrors import translated
 from airflow_s3stream.engine.httpsession import Environment, check_bundle
-from airflow_s3stream.engine.quietlog import hide_queries
+from airflow_s3stream.engine.quietlog import hide_secrets
 from airflow_s3stream.engine.tls import SharedTlsAdapter
 from airflow_s3stream.exceptions import ConfigError, SourceChanged, SourceError, SourceMisbehaved, SourceRefused
 from airflow_s3stream.plan.names import check_url, redact_url, same_host
@@ -72,7 +72,7 @@ class HttpSource:
         trust_url: bool = False,
         resolve: Resolve = resolve,
     ) -> None:
-        hide_queries()
+        hide_secrets()
         self._url = check_url(url)
         self._headers = _check_headers(headers or {})
         self._timeouts = timeouts or Timeouts()

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from airflow_s3stream.config import format_size
 from airflow_s3stream.engine.checksums import RunningDigest, combine, crc64nvme, crc64nvme_text
 from airflow_s3stream.engine.cleanup import add, clean_up
 from airflow_s3stream.engine.events import Noted
-from airflow_s3stream.engine.handover import with_upload
-from airflow_s3stream.engine.protocols import Upload
-from airflow_s3stream.engine.publish import LINGER, MARKER, Content, Publisher, composite_etag
+from airflow_s3stream.engine.publish import MARKER, Content, Publisher, composite_etag
 from airflow_s3stream.engine.relay import Relay
 from airflow_s3stream.engine.spool import Spool
 from airflow_s3stream.engine.stream import SourceStream
 from airflow_s3stream.exceptions import (
     IntegrityError,
-    S3StreamError,
     SinkThrottled,
     SinkUnavailable,
-    UploadVanished,
 )
 from airflow_s3stream.plan.probe import check_same
 from airflow_s3stream.plan.resume import Rest
@@ -30,29 +24,25 @@ from airflow_s3stream.plan.resume import Rest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_s3stream.engine.handover import Handover
+    from airflow_s3stream.engine.beginning import Beginning
     from airflow_s3stream.engine.protocols import (
         Body,
         CompletedPart,
-        ObjectHeaders,
         Sink,
         Source,
         StoredObject,
+        Upload,
     )
     from airflow_s3stream.engine.run import Run
     from airflow_s3stream.exceptions import SinkError
     from airflow_s3stream.plan.digests import Digest
     from airflow_s3stream.plan.parts import TransferPlan
     from airflow_s3stream.plan.probe import Probe
-    from airflow_s3stream.plan.resume import ResumeToken
 
-
-_log = logging.getLogger(__name__)
 
 _UNCONDITIONAL = (
     "This store does not check conditions: had another writer published at the same moment, the last would have won"
 )
-_WEAK = "The store keeps no CRC64NVME, so only the object's size will be proved; strict proves its parts by their MD5"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +60,7 @@ class Moved:
 
 
 class Mover:
-    """Moves one source. ``upload`` is the multipart upload to abort on failure, None while there is none."""
+    """Moves one source. ``beginning`` has the multipart upload, if one is needed."""
 
     def __init__(
         self,
@@ -80,10 +70,7 @@ class Mover:
         probe: Probe,
         plan: TransferPlan,
         expected: Digest | None,
-        headers: ObjectHeaders,
-        handover: Handover,
-        token: ResumeToken,
-        earlier: ResumeToken | None = None,
+        beginning: Beginning,
     ) -> None:
         self._run = run
         self._source = source
@@ -91,19 +78,11 @@ class Mover:
         self._probe = probe
         self._plan = plan
         self._expected = expected
-        self._headers = headers
-        self._handover = handover
-        self.token = token
-        """As it was saved last."""
-        self._earlier = earlier
-        self._resumed: list[CompletedPart] = []
+        self.beginning = beginning
         self._small: bytearray | None = None
         self._parts: list[CompletedPart] = []
         self._relayed: Relay | None = None
         self._stream: SourceStream | None = None
-        self.upload: Upload | None = None
-        self.beginning = False
-        """Whether an upload may have been begun whose id is not known."""
         self.publishing: Content | None = None
         """What is being made visible, while it is not known whether that worked."""
         self.size = 0
@@ -127,18 +106,18 @@ class Mover:
         return self._stream is not None and self._stream.too_long
 
     def _relay(self, body: Body) -> None:
-        upload = self._go_on() or self._begin()
+        upload = self.beginning.go_on() or self.beginning.begin()
         other = self._expected.algorithm if self._expected and self._expected.algorithm != "crc64nvme" else None
         relay = Relay(
             self._run, self._source, self._sink, self._probe,
             upload=upload, want_md5=self._want_md5(upload), extra=other,
         )  # fmt: skip
         self._relayed = relay
-        self._take_over(relay)
-        if self._resumed:
-            body.close()  # it begins with a part that the store has
-            moved = relay.move(Rest(self._plan, {part.number for part in self._resumed}), None)
-            self._parts = sorted([*self._resumed, *moved], key=lambda part: part.number)
+        resumed = self.beginning.resumed
+        if resumed:
+            body.close()  # it begins with a part that the store may have
+            moved = relay.move(Rest(self._plan, {part.number for part in resumed}), None)
+            self._parts = sorted([*resumed, *moved], key=lambda part: part.number)
         else:
             self._parts = relay.move(self._plan, body)
         self._settle()
@@ -162,7 +141,7 @@ class Mover:
                 self._small = spool.take_first()
                 self.size, self._crc = len(self._small), crc64nvme(self._small)
             else:
-                upload = self._begin()
+                upload = self.beginning.begin()
                 self._parts = spool.move(upload, want_md5=self._want_md5(upload))
                 self._settle()
         finally:
@@ -184,76 +163,9 @@ class Mover:
         return whole
 
     @property
-    def resumed(self) -> list[CompletedPart]:
-        """The parts that an earlier try has left."""
-        return self._resumed
-
-    @property
     def stored(self) -> int:
         """How many parts the store has, those under way not counted."""
-        return len(self._resumed) + (self._relayed.stored if self._relayed else 0)
-
-    def _go_on(self) -> Upload | None:
-        """Take over the upload of an earlier try; None when there is none, or no more."""
-        earlier = self._earlier
-        if earlier is None:
-            return None
-        try:
-            self._resumed = self._handover.parts(earlier, self._plan)
-        except UploadVanished:
-            self._run.tell(
-                Noted(text=f"The earlier try's multipart upload {earlier.upload_id} is gone: beginning afresh")
-            )
-            return None
-        self.token = earlier
-        self.upload = Upload(upload_id=earlier.upload_id, checksums=earlier.checksums)
-        return self.upload
-
-    def _take_over(self, relay: Relay) -> None:
-        if self._earlier is None or self.token is not self._earlier:
-            return
-        size, count = sum(part.size for part in self._resumed), sum(1 for _ in self._plan.parts())
-        self._run.meter.resume(size)
-        self._run.tell(
-            Noted(
-                text=f"Going on with multipart upload {self.token.upload_id}: {len(self._resumed)} of {count} parts "
-                f"({format_size(size)}) are stored and will not be sent again"
-            )
-        )
-
-    def _begin(self) -> Upload:
-        limits, sink, lost = self._run.limits, self._sink, []
-        began = self._run.clock()
-        self.beginning = True
-        # Said before, so that the next try looks for an upload that was begun by a process that died at once.
-        self._handover.save(self.token)
-
-        def begin() -> Upload:
-            try:
-                # A stop waits for the answer, or for an answer that comes too late to abort what it began.
-                return limits.call(lambda: sink.begin(self._headers), discard=self._undo, linger=LINGER)
-            except SinkUnavailable as error:
-                lost.append(error)
-                raise
-
-        try:
-            self.upload = self._run.retrier.call("beginning the upload", begin)
-            self.beginning = False
-            self.token = with_upload(self.token, self.upload, self._plan)
-            self._handover.save(self.token)
-        finally:
-            if lost:
-                self._handover.sweep(self._run.clock() - began, keep=self.upload)
-        if not self.upload.checksums:
-            self._run.tell(Noted(text=_WEAK))
-        return self.upload
-
-    def _undo(self, upload: Upload) -> None:
-        """Abort an upload whose id came when nobody waited for it any more."""
-        try:
-            self._sink.abort(upload)
-        except S3StreamError as error:
-            _log.warning("An upload begun after the stop is left, %s: %s", error, self._sink.how_to_abort(upload))
+        return len(self.beginning.resumed) + (self._relayed.stored if self._relayed else 0)
 
     def _give_up(self, upload: Upload) -> None:
         """Remove what is not needed: another writer has published the same bytes."""
@@ -288,20 +200,20 @@ class Mover:
         :param replaces: what may be overwritten; see :meth:`~airflow_s3stream.engine.protocols.Sink.put`.
         :raises IntegrityError: only the size could be proved and ``strict`` is set, or the store holds something else.
         """
-        upload, small = self.upload, self._small
+        upload, small = self.beginning.upload, self._small
         content = Content(
             size=self.size,
             crc=self._crc,
             etag=self._etag(),
             parts_proved=bool(self._parts) and all(part.md5 for part in self._parts),
-            marker=self.token.marker,
+            marker=self.beginning.token.marker,
         )
         publisher = Publisher(self._run, self._sink, content)
         self.publishing = content
         stored, answered = publisher.publish(self._request(replaces), mend=self._mend)
         if not stored.conditional:
             self._run.tell(Noted(text=_UNCONDITIONAL))
-        self.upload = self.publishing = None
+        self.beginning.upload = self.publishing = None
         if upload is not None and not answered and (stored.metadata or {}).get(MARKER) != content.marker:
             self._give_up(upload)
         # The answer to a PutObject names the checksum that was checked, if one was.
@@ -323,8 +235,8 @@ class Mover:
             checksum=f"crc64nvme:{crc64nvme_text(self._crc)}",
             verification=level,
             parts=1 if small is not None else len(self._parts),
-            resumed_parts=len(self._resumed),
-            resumed_bytes=sum(part.size for part in self._resumed),
+            resumed_parts=len(self.beginning.resumed),
+            resumed_bytes=sum(part.size for part in self.beginning.resumed),
         )
 
     def _etag(self) -> str | None:
@@ -339,7 +251,7 @@ class Mover:
         A part that was sent twice, by an answer lost or by two tries at once, may have another ETag although its bytes
         are the same.
         """
-        upload = self.upload
+        upload = self.beginning.upload
         if upload is None or "InvalidPart" not in error.message or not upload.checksums:
             return False
         listed = {part.number: part for part in self._sink.list_parts(upload)}
@@ -354,9 +266,10 @@ class Mover:
         return mended
 
     def _request(self, replaces: str | None) -> Callable[[], StoredObject]:
-        upload, small = self.upload, self._small
+        upload, small = self.beginning.upload, self._small
         if small is not None:
-            return lambda: self._sink.put(small, self._crc, self._headers, replaces=replaces)
+            headers = self.beginning.headers()
+            return lambda: self._sink.put(small, self._crc, headers, replaces=replaces)
         if upload is None:
             raise RuntimeError("publish before move")
         return lambda: self._sink.complete(upload, self._parts, size=self.size, crc=self._crc, replaces=replaces)

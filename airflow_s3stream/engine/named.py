@@ -12,7 +12,7 @@ from airflow_s3stream.engine.resultlog import read_failed
 from airflow_s3stream.engine.s3errors import translated
 from airflow_s3stream.exceptions import ConfigError
 from airflow_s3stream.plan.keylist import parse_keys
-from airflow_s3stream.plan.names import key_in_bucket, parse_s3_uri
+from airflow_s3stream.plan.names import key_in_bucket, parse_s3_uri, shown
 from airflow_s3stream.plan.objects import ObjectEntry
 from airflow_s3stream.plan.values import texts
 
@@ -43,7 +43,7 @@ def named_entries(
     if keys is not None and not manifest and not retry_failed:
         return entries_of(keys, bucket)[1]
     if manifest:
-        return parse_keys(_lines(client, manifest), bucket=bucket, kind=None, name=f"manifest={manifest!r}")
+        return parse_keys(_lines(client, manifest), bucket=bucket, kind=None, name=f"manifest={shown(manifest)!r}")
     if retry_failed:
         return _failed(retry_failed)
     return None
@@ -59,7 +59,7 @@ def entries_of(keys: Iterable[str | ObjectEntry], bucket: str | None) -> tuple[s
     if isinstance(keys, str):
         listed = texts(keys)
         if listed == [keys]:
-            raise ConfigError(f"keys={keys!r} is one text; give a list of keys")
+            raise ConfigError(f"keys={shown(keys)!r} is one text; give a list of keys")
         keys = listed
     rest = iter(keys)
     if bucket is None:
@@ -97,7 +97,7 @@ def _open(path: str, name: str) -> BinaryIO:
     try:
         return open(path, "rb")
     except OSError as error:
-        raise ConfigError(f"{name}={path!r} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{name}={shown(path)!r} cannot be read: {error.strerror}") from None
 
 
 def _read(file: BinaryIO | io.BufferedReader, name: str) -> Iterator[bytes]:

@@ -169,9 +169,14 @@ class Ahead:
 
         :raises S3StreamError: opening it failed.
         """
-        opening, self._opening = self._opening, None
         body, self._body = self._body, None
-        return self._wait(opening) if opening is not None else body
+        if self._opening is None:
+            return body
+        opened = self._wait(self._opening)  # a stop leaves it where it is, for drop() to close
+        self._opening = None
+        if isinstance(opened, S3StreamError):
+            raise opened
+        return opened
 
     def drop(self) -> None:
         """Close what was opened and will not be read, or leave that to the thread that is opening it."""
@@ -198,16 +203,12 @@ class Ahead:
 
         threading.Thread(target=run, name="s3stream-open", daemon=True).start()
 
-    def _wait(self, opening: SimpleQueue[Body | S3StreamError]) -> Body:
+    def _wait(self, opening: SimpleQueue[Body | S3StreamError]) -> Body | S3StreamError:
         while True:
             try:
-                opened = opening.get(timeout=POLL)
+                return opening.get(timeout=POLL)
             except Empty:
                 self._relay.run.limits.check()
-                continue
-            if isinstance(opened, S3StreamError):
-                raise opened
-            return opened
 
 
 def _close_one(opening: SimpleQueue[Body | S3StreamError]) -> None:

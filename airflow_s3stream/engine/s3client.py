@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
 
 from airflow_s3stream.config import Timeouts
 from airflow_s3stream.engine.httpsession import check_bundle
+from airflow_s3stream.engine.quietlog import hide_secrets
 from airflow_s3stream.exceptions import ConfigError
+from airflow_s3stream.plan.names import redact_url
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _SPARE = 4  # connections beyond the parts' own: Create, Complete, HEAD, Abort
+
+
+def check_endpoint(url: str) -> None:
+    """
+    Check that a store's URL has a scheme that can be spoken, and no secret in it.
+
+    It is shown wherever the store is named, such as in the command that removes an upload; and botocore does not send
+    its user info.
+
+    :raises ConfigError: otherwise.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"endpoint_url={redact_url(url)!r} must begin with http:// or https://")
+    try:
+        parts = urlsplit(url)
+        secret = "@" in parts.netloc or parts.query or parts.fragment
+    except ValueError:
+        secret = ""  # botocore will refuse it
+    if secret:
+        raise ConfigError(
+            f"endpoint_url={redact_url(url)!r} must have no user info, query or fragment: requests to a store are "
+            "signed with the AWS credentials"
+        )
 
 
 def transfer_config(base: Config | None, *, connections: int, timeouts: Timeouts) -> Config:
@@ -25,6 +51,7 @@ def transfer_config(base: Config | None, *, connections: int, timeouts: Timeouts
     of 10 would close and reopen the rest), and checksums are computed here once rather than by botocore again.
     Timeouts and addressing that ``base`` sets are kept.
     """
+    hide_secrets()
     s3 = dict(getattr(base, "s3", None) or {})
     # Without this botocore hashes every payload with SHA-256 over plain http, which costs more than all else.
     # Not left to the caller: what is signed then would be the empty body that stands in for a part (s3parts).
@@ -63,15 +90,17 @@ def new_client(
     :raises ConfigError: the endpoint is no URL, or the CA bundle is not there.
     """
     check_bundle(verify)
-    if endpoint_url is not None and not endpoint_url.startswith(("http://", "https://")):
-        raise ConfigError(f"endpoint_url={endpoint_url!r} must begin with http:// or https://")
+    if endpoint_url is not None:
+        check_endpoint(endpoint_url)
     try:
-        return boto3.session.Session().client(
+        client = boto3.session.Session().client(
             "s3",
             endpoint_url=endpoint_url,
             region_name=region_name,
             verify=verify,
             config=transfer_config(config, connections=connections, timeouts=timeouts or Timeouts()),
         )
-    except ValueError as error:  # how botocore says that it cannot use the endpoint
-        raise ConfigError(f"endpoint_url={endpoint_url!r} is no URL of a store: {error}") from None
+    except ValueError:  # how botocore says that it cannot use the endpoint
+        raise ConfigError(f"endpoint_url={redact_url(endpoint_url or '')!r} is no URL of a store") from None
+    check_endpoint(client.meta.endpoint_url)
+    return client

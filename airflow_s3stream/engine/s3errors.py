@@ -23,6 +23,7 @@ from airflow_s3stream.exceptions import (
     SinkUnavailable,
     UploadVanished,
 )
+from airflow_s3stream.plan.names import redact_text
 from airflow_s3stream.plan.retry import parse_retry_after
 
 if TYPE_CHECKING:
@@ -74,9 +75,9 @@ _BY_EXCEPTION: tuple[tuple[tuple[type[Exception], ...], Kind, str], ...] = (
         "no usable AWS credentials: {}",
     ),
     ((bc.CredentialRetrievalError, bc.SSOError), SinkUnavailable, "AWS credentials could not be retrieved: {}"),
-    ((bc.EndpointConnectionError, bc.ProxyConnectionError), SinkUnavailable, "the store cannot be reached"),
+    ((bc.EndpointConnectionError, bc.ProxyConnectionError), SinkUnavailable, "the store cannot be reached: {kind}"),
     ((bc.ReadTimeoutError, bc.ConnectTimeoutError), SinkUnavailable, "the store did not answer in time"),
-    ((bc.HTTPClientError, bc.ConnectionError), SinkUnavailable, "the connection to the store broke"),
+    ((bc.HTTPClientError, bc.ConnectionError), SinkUnavailable, "the connection to the store broke: {kind}"),
     ((ResponseParserError,), SinkUnavailable, "the store's answer could not be read"),
     ((bc.BotoCoreError,), SinkError, "{}"),
 )
@@ -109,7 +110,8 @@ def translated(op: str, target: str, failure: Callable[[], BaseException | None]
         error.op, error.target = error.op or op, error.target or target
         if error is exc:
             raise
-        raise error from exc
+        # Without its cause: botocore and the libraries below quote whole URLs, and stores whatever they like.
+        raise error from None
 
 
 def translate(exc: Exception) -> S3StreamError | None:
@@ -120,8 +122,15 @@ def translate(exc: Exception) -> S3StreamError | None:
         return SinkDenied("the store's TLS certificate was refused; verify may name a CA bundle")
     for kinds, make, text in _BY_EXCEPTION:
         if isinstance(exc, kinds):
-            return make(text.format(" ".join(str(exc).split())))
+            return make(text.format(redact_text(str(exc)), kind=_kind(exc)))
     return None
+
+
+def _kind(exc: BaseException) -> str:
+    """Name the kind of what botocore wrapped, for the traceback will not show it."""
+    inner = getattr(exc, "kwargs", {}).get("error")
+    reason = getattr(inner, "reason", inner)
+    return type(reason if isinstance(reason, BaseException) else exc).__name__
 
 
 def from_answer(answer: Any) -> S3StreamError:
@@ -132,6 +141,6 @@ def from_answer(answer: Any) -> S3StreamError:
     if kind is SinkRejected and again:
         kind = SinkUnavailable
     after = parse_retry_after(meta.get("HTTPHeaders", {}).get("retry-after"), time.time())
-    said = " ".join(filter(None, (code, str(error.get("Message", "")).strip())))
+    said = " ".join(filter(None, (code, redact_text(str(error.get("Message", ""))))))
     # A 200 with an error inside is how S3 reports that Complete failed midway.
     return kind(f"the store answered {status}: {said}{_HINTS.get(code, '')}", retryable=again, retry_after=after)

@@ -15,10 +15,11 @@ from airflow_s3stream.engine.events import Event, Retried
 from airflow_s3stream.engine.httpsession import check_bundle
 from airflow_s3stream.engine.httpsource import HttpSource
 from airflow_s3stream.engine.reporting import describe
-from airflow_s3stream.engine.s3client import transfer_config
+from airflow_s3stream.engine.s3client import check_endpoint, transfer_config
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import ConfigError
-from airflow_s3stream.plan.names import check_url, redact_url, same_host
+from airflow_s3stream.hooks.masking import mask_request, mask_session
+from airflow_s3stream.plan.names import check_url, redact_text, redact_url, same_host
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -64,6 +65,7 @@ class TransferHook(BaseHook):
         level("%s", describe(event))
 
     def _source(self, url: str, headers: dict[str, str] | None, settings: CopyOptions) -> HttpSource:
+        mask_request(url, headers)
         session = None
         if self.http_conn_id is not None:
             url, session = self._below_connection(url)
@@ -81,7 +83,9 @@ class TransferHook(BaseHook):
     def _below_connection(self, url: str) -> tuple[str, Any]:
         http = HttpHook(method="GET", http_conn_id=self.http_conn_id or "")
         session = http.get_conn()
+        mask_session(session)
         base = http.base_url
+        mask_request(base)
         if "://" not in url:
             return f"{base.rstrip('/')}/{url.lstrip('/')}", session
         if not same_host(base, check_url(url)):
@@ -92,16 +96,21 @@ class TransferHook(BaseHook):
         return url, session
 
     def _client(self, connections: int, timeouts: Timeouts) -> S3Client:
+        mask_request(setting=self.botocore_config)
         aws = self._aws
         check_bundle(aws.verify)
         config = transfer_config(aws.config, connections=connections, timeouts=timeouts)
-        return aws.get_client_type(region_name=self.region_name, config=config)
+        client: S3Client = aws.get_client_type(region_name=self.region_name, config=config)
+        check_endpoint(client.meta.endpoint_url)
+        return client
 
     def _given_config(self) -> Config | None:
         try:
             return Config(**self.botocore_config) if self.botocore_config else None
         except (TypeError, ValueError, BotoCoreError) as error:
-            raise ConfigError(f"botocore_config={self.botocore_config!r} is not one: {error}") from None
+            # Its values are not shown: a proxy's URL has a password.
+            said = f"botocore_config with {', '.join(map(str, self.botocore_config or ()))} is not one"
+            raise ConfigError(f"{said}: {redact_text(str(error))}") from None
 
     @cached_property
     def _aws(self) -> AwsGenericHook[Any]:

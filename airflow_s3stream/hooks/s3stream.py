@@ -17,9 +17,9 @@ from airflow_s3stream.engine.readobjects import read_objects
 from airflow_s3stream.engine.s3sink import S3Sink
 from airflow_s3stream.engine.tune import tune_copy, tune_get
 from airflow_s3stream.exceptions import ConfigError
-from airflow_s3stream.hooks.base import TransferHook
 from airflow_s3stream.hooks.profiles import settled
 from airflow_s3stream.hooks.taskstate import KEY, resume_in
+from airflow_s3stream.hooks.uploads import UploadsHook
 from airflow_s3stream.plan.download import Wanted, read_download_options, read_read_options
 from airflow_s3stream.plan.getting import GetResult, read_get_options
 from airflow_s3stream.plan.names import parse_s3_prefix, parse_s3_uri
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _OF_COPIES = ("storage_class", "server_side_encryption", "kms_key_id", "allow_private", "allowed_hosts")
 
 
-class S3StreamHook(TransferHook):
+class S3StreamHook(UploadsHook):
     """
     Move bytes between URLs and S3 in a fixed amount of memory.
 

@@ -21,6 +21,22 @@ class Transfer:
     _hook: S3StreamHook | None = None
     _killed = False
 
+    def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
+        """
+        Have Airflow mask the secrets of the fields, first of all where it shows the fields themselves.
+
+        This method, for it is the one that Airflow calls for mapped tasks too. Before, since a template that fails is
+        logged; after, since the secret may be what it renders to.
+        """
+        self._mask_secrets()
+        super()._do_render_template_fields(*args, **kwargs)  # type: ignore[misc]
+        self._mask_secrets()
+
+    def _mask_secrets(self) -> None:
+        from airflow_s3stream.hooks.masking import mask_request
+
+        mask_request(getattr(self, "url", None), getattr(self, "headers", None), self.botocore_config)
+
     def _open_hook(self, http_conn_id: str | None = None) -> S3StreamHook:
         """Make the hook from the rendered fields; from now on a kill stops what it does."""
         from airflow_s3stream.hooks.s3stream import S3StreamHook

@@ -12,20 +12,46 @@ from airflow_s3stream.exceptions import ConfigError
 _ACCESS_POINT = re.compile(
     r"(arn:[^:/]+:s3[^:/]*:[^:/]*:[^:/]*:(?:outpost[:/][^:/]+[:/])?accesspoint[:/][^:/]+)/?(.*)", re.DOTALL
 )
+_URL = re.compile(r"https?://\S+", re.IGNORECASE)
+_PAIR = re.compile(r"\b([\w-]*(?:credential|passwd|password|secret|sig|signature|token))=[^\s&,;]+", re.IGNORECASE)
+_SAID = 500  # characters of another program's words
 _METADATA_VALUE = 512  # bytes; S3 allows 2 KB for all user metadata together
 
 
 def redact_url(url: str) -> str:
-    """Show a URL without user info, query values and fragment: the one form that may be logged or stored."""
+    """
+    Show a URL without user info, query values and fragment: the one form that may be logged or stored.
+
+    No query value is shown, however harmless its name: each service calls its signature something else. What stands
+    in the path or the host's name cannot be told from what is no secret, and stays.
+    """
     try:
         parts = urlsplit(url)
-        _ = parts.port  # fails where a password with a slash was taken for a port
+        port = parts.port  # fails where a password with a slash was taken for a port
     except ValueError:
         return "(unreadable URL)"
-    host = parts.netloc.rpartition("@")[2]
+    _, credentials, host = parts.netloc.rpartition("@")
+    path = parts.path
+    if "@" in path and (not parts.netloc or (port is not None and not credentials)):
+        # Text that lacks a slash or two, or a password of digits and a slash, which was taken for a port and a path.
+        path = f"/***@{path.rpartition('@')[2]}" if parts.netloc else f"***@{path.rpartition('@')[2]}"
     fields = (field.partition("=") for field in re.split("[&;]", parts.query) if field)
-    query = "&".join(f"{name}=***" if found else "***" for name, found, _ in fields)
-    return urlunsplit((parts.scheme, host, parts.path, query, ""))
+    # A name without a value may be the padded Base64 of a token.
+    query = "&".join(f"{name}=***" if value.strip("=") else "***" for name, _, value in fields)
+    scheme = "" if path.startswith("***@") else parts.scheme  # then it may be the user's name
+    return urlunsplit((scheme, host, path, query, ""))
+
+
+def redact_text(text: str) -> str:
+    """Show what another program said: URLs and ``Signature=...`` in it redacted, on one line, and not without end."""
+    said = _URL.sub(lambda found: redact_url(found[0]), " ".join(text.split()))
+    said = _PAIR.sub(r"\1=***", said)
+    return said if len(said) <= _SAID else f"{said[:_SAID]}..."
+
+
+def shown(text: str) -> str:
+    """Show an argument that should be no URL, and may be one by mistake."""
+    return redact_url(text) if _URL.match(text) else text
 
 
 def same_host(first: str, second: str) -> bool:
@@ -49,20 +75,25 @@ def check_url(url: object) -> str:
 
     :raises ConfigError: otherwise.
     """
-    shown = redact_url(url) if isinstance(url, str) else repr(url)
-    if not isinstance(url, str) or not url.strip():
+    if not isinstance(url, str | None):
+        raise ConfigError(f"url=({type(url).__name__}) is not text; give an absolute http:// or https:// URL")
+    if url is None or not url.strip():
         raise ConfigError(f"url={url!r} is empty; give an absolute http:// or https:// URL")
+    safe = redact_url(url)
     try:
         parts = urlsplit(url.strip())
         _ = parts.port
-    except ValueError as exc:
-        raise ConfigError(f"url={shown!r} is not a URL: {exc}") from None
+    except ValueError:  # whose words quote what may be a password
+        raise ConfigError(
+            f"url={safe!r} is not a URL; its host and port cannot be read, and what is special in a password must be "
+            "percent-encoded"
+        ) from None
     if not parts.scheme or "://" not in url:
-        raise ConfigError(f"url={shown!r} has no scheme; give an absolute http:// or https:// URL")
+        raise ConfigError(f"url={safe!r} has no scheme; give an absolute http:// or https:// URL")
     if parts.scheme.lower() not in ("http", "https"):
-        raise ConfigError(f"url={shown!r} has the scheme {parts.scheme!r}; only http and https can be read")
+        raise ConfigError(f"url={safe!r} has the scheme {parts.scheme!r}; only http and https can be read")
     if not parts.hostname:
-        raise ConfigError(f"url={shown!r} names no host")
+        raise ConfigError(f"url={safe!r} names no host")
     return url.strip()
 
 
@@ -83,15 +114,15 @@ def parse_s3_uri(key: object, bucket: str | None = None, limits: S3Limits = AWS_
         if not bucket:
             raise ConfigError(f"s3_key='s3:///{key}' names no bucket; it must look like s3://bucket/key")
     elif not bucket:
-        raise ConfigError(f"s3_key={key!r} names no bucket; write s3://bucket/key or give s3_bucket")
+        raise ConfigError(f"s3_key={shown(key)!r} names no bucket; write s3://bucket/key or give s3_bucket")
     if not key:
         raise ConfigError(f"s3_key for bucket {bucket!r} is empty; name the object: s3://{bucket}/key")
     try:
         length = len(key.encode())
     except UnicodeEncodeError:
-        raise ConfigError(f"s3_key={key[:60]!r} is not text that UTF-8 can carry") from None
+        raise ConfigError(f"s3_key={shown(key)[:60]!r} is not text that UTF-8 can carry") from None
     if length > limits.max_key:
-        raise ConfigError(f"s3_key={key[:60]!r}... has {length} bytes of UTF-8; S3 allows {limits.max_key}")
+        raise ConfigError(f"s3_key={shown(key)[:60]!r}... has {length} bytes of UTF-8; S3 allows {limits.max_key}")
     return bucket, key
 
 
@@ -111,7 +142,7 @@ def parse_s3_prefix(prefix: object, bucket: str | None = None) -> tuple[str, str
             )
         bucket, prefix = _split(prefix.removeprefix("s3://"))
     if not bucket:
-        raise ConfigError(f"s3_prefix={prefix!r} names no bucket; write s3://bucket/prefix/ or give s3_bucket")
+        raise ConfigError(f"s3_prefix={shown(prefix)!r} names no bucket; write s3://bucket/prefix/ or give s3_bucket")
     return bucket, prefix
 
 
@@ -131,7 +162,7 @@ def key_in_bucket(key: object, bucket: str | None) -> tuple[str, str]:
             raise ConfigError(f"keys has {key!r}; each must be the text of a key, or s3://bucket/key")
         return named, rest
     if not bucket:
-        raise ConfigError(f"keys has {key!r}, which names no bucket; write s3://bucket/key or give s3_bucket")
+        raise ConfigError(f"keys has {shown(key)!r}, which names no bucket; write s3://bucket/key or give s3_bucket")
     return bucket, key
 
 

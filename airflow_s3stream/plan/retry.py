@@ -15,6 +15,7 @@ from airflow_s3stream.exceptions import (
     SourceThrottled,
     SourceUnavailable,
 )
+from airflow_s3stream.plan.names import redact_text
 
 if TYPE_CHECKING:
     from airflow_s3stream.config import RetryPolicy
@@ -54,7 +55,7 @@ def delay(policy: RetryPolicy, failures: int, retry_after: float | None, draw: f
 
 def source_error(status: int, reason: str, retry_after: float | None) -> S3StreamError:
     """Turn a status of the source that carries no body of ours into the error it amounts to."""
-    said = f"the source answered {status} {reason}".rstrip()
+    said = f"the source answered {status} {redact_text(reason)}".rstrip()
     if status in (401, 403, 407):
         hint = {401: "; it wants credentials", 407: "; the proxy wants credentials"}.get(status, "")
         return SourceDenied(said + hint)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from typing import cast
 
 from reliability.figure import Module
@@ -20,6 +21,11 @@ def names() -> list[str]:
 def load(name: str) -> Module:
     """Import one figure."""
     return cast(Module, importlib.import_module(f"{__name__}.{name}"))
+
+
+def kinds(name: str) -> Sequence[str]:
+    """Give the kinds of seeds that a figure has; none, where it draws from none."""
+    return getattr(load(name), "KINDS", ())
 
 
 def everything() -> dict[str, Module]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from reliability import guards, mutations
-from reliability.figure import Case, Figure, Finding, Settings
+from reliability.figure import Figure, Settings
 
 NUMBER, TITLE = 11, "Guards that are missed"
 TARGET = "Every guard in the product has a seed or a test that fails without it."
-KINDS: Sequence[str] = ()
 _QUICK = 2
 """Guards that a quick run takes out."""
 _NOTES = (
@@ -44,7 +42,3 @@ def run(settings: Settings) -> Figure:
 def _row(one: mutations.Result) -> list[str]:
     place = one.mutation.file.removeprefix("airflow_s3stream/")
     return [one.mutation.name, f"`{place}`", "noticed" if one.fate == "killed" else f"**{one.fate}**", one.by]
-
-
-def check(kind: str, seed: int) -> Finding:
-    return Finding(Case("guards", kind, seed))

@@ -7,7 +7,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,12 +15,11 @@ from airflow_s3stream.plan.getting import GetOptions
 from benchmarks import endpoint
 from benchmarks.endpoint import Endpoint, LinkOptions
 from reliability.environment import ROOT
-from reliability.figure import Case, Figure, Finding, Settings
+from reliability.figure import Figure, Settings
 from reliability.held import MAX_MEMORY
 
 NUMBER, TITLE = 10, "Memory"
 TARGET = "Peak within the documented formula at 1 GiB and at 1 TiB (synthetic, time-limited), slope 0."
-KINDS: Sequence[str] = ()
 
 _COPY, _GET = CopyOptions(), GetOptions()
 _LIBRARIES = 32 * MiB
@@ -112,10 +110,6 @@ def run(settings: Settings) -> Figure:
         notes=_NOTES,
         failures=failures,
     )
-
-
-def check(kind: str, seed: int) -> Finding:
-    return Finding(Case("memory", kind, seed))
 
 
 def _place(one: Run) -> tuple[int, int]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from reliability.external import measured
-from reliability.figure import Case, Figure, Finding, Settings
+from reliability.figure import Figure, Settings
 
 NUMBER, TITLE = 5, "SIGTERM in a real Airflow task"
 TARGET = "stopped within 3.0 s, 0 untracked uploads, 100 times."
-KINDS: Sequence[str] = ()
 _TIMEOUT = 1500.0
 
 
@@ -19,7 +16,3 @@ def run(settings: Settings) -> Figure:
 
 def _command(settings: Settings) -> list[str]:
     return ["tests.support.sigterms", "--rounds", str(settings.count(full=100, quick=2))]
-
-
-def check(kind: str, seed: int) -> Finding:
-    return Finding(Case("sigterm", kind, seed))

@@ -29,6 +29,9 @@ class Seeds:
         return f"{self.figure}, {self.kind}, {self.count} seeds"
 
 
+Check = Tests | Seeds
+
+
 @dataclass(frozen=True, slots=True)
 class Mutation:
     """One guard taken out."""
@@ -40,7 +43,7 @@ class Mutation:
     old: str
     """Exactly once in the file."""
     new: str
-    check: Tests | Seeds
+    check: Check
 
 
 def tests(*paths: str, only: str = "") -> Tests:

@@ -9,6 +9,7 @@ _HANDOVER = "airflow_s3stream/engine/handover.py"
 _TOKEN = "airflow_s3stream/plan/resume.py"
 _COPY = "airflow_s3stream/engine/copy.py"
 _MOVE = "airflow_s3stream/engine/move.py"
+_BEGIN = "airflow_s3stream/engine/beginning.py"
 _SINK = "airflow_s3stream/engine/s3sink.py"
 _CLEANUP = "airflow_s3stream/engine/cleanup.py"
 _STATE = "airflow_s3stream/hooks/taskstate.py"
@@ -145,16 +146,16 @@ MUTATIONS = [
     ),
     Mutation(
         "the token is saved before the first part",
-        _MOVE,
+        _BEGIN,
         "self.upload, self._plan)\n            self._handover.save(self.token)\n",
         "self.upload, self._plan)\n",
         tests(_RESUME, only="before_the_first_part"),
     ),
     Mutation(
         "that an upload will be begun is saved before it is",
-        _MOVE,
-        "        self.beginning = True\n",
-        "        self.beginning = False\n",
+        _BEGIN,
+        "        self.unknown = True\n",
+        "        self.unknown = False\n",
         Seeds("schedules", "localstack", 30),
     ),
     Mutation(
@@ -187,7 +188,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a lost upload is looked for",
-        _MOVE,
+        _BEGIN,
         "                self._handover.sweep(self._run.clock() - began, keep=self.upload)",
         "                pass",
         tests(_STORE, only="id_was_lost"),
@@ -216,7 +217,7 @@ MUTATIONS = [
     Mutation(
         "an object that an earlier try published is recognised",
         _COPY,
-        "        ours = earlier is not None and existing is not None and _marked(existing, earlier)",
+        "        ours = earlier is not None and existing is not None and is_of(existing, earlier)",
         "        ours = False",
         tests(_RESUME, only="published_before or published_itself"),
     ),

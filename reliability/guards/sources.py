@@ -121,14 +121,14 @@ MUTATIONS = [
         _BODY,
         "        if self._left:\n            raise SourceTruncated(",
         "        if False:\n            raise SourceTruncated(",
-        tests("functional/test_misbehaving_origin.py", only="TestBreaks and (length_that_is_always or stays_broken)"),
+        tests("functional/test_misbehaving_origin.py", only="length_that_is_always and put"),
     ),
     Mutation(
         "a body that goes on is not the whole",
         _BODY,
         "        if self._read(memoryview(bytearray(1))):",
         "        if False:",
-        tests("functional/test_misbehaving_origin.py", only="TestNoLength"),
+        tests("functional/test_misbehaving_origin.py", only="taken_on_a_promise or breaks_the_promise"),
     ),
     Mutation(
         "what is read again is what was read before",
@@ -149,7 +149,7 @@ MUTATIONS = [
         _STREAM,
         "        if not got and size is not None and self.position < size:",
         "        if False and size is not None:",
-        tests("functional/test_misbehaving_origin.py", only="TestNoLength or TestBreaks"),
+        tests("functional/test_misbehaving_origin.py", only="breaks_the_promise"),
     ),
     Mutation(
         "the checksum that the caller knows is that of the source",

@@ -52,7 +52,7 @@ def _about(rng: random.Random, size: int, strict: bool) -> dict[str, Any]:
     """Draw what the store knows of the object; where it is nothing, strict would refuse before a lie is told."""
     known: list[dict[str, Any]] = [
         {},
-        {"part_size": 5 * MiB, "checksum": rng.choice(["crc64nvme", "crc32", "crc32c"])},
+        {**nothing(size), "checksum": rng.choice(["crc64nvme", "crc32", "crc32c"])},
     ]
     return rng.choice(known) if strict or rng.random() < 0.5 else nothing(size)
 

@@ -48,7 +48,7 @@ def _about(rng: random.Random, size: int, part: int, strict: bool) -> dict[str, 
     """
     known: list[dict[str, Any]] = [
         {},
-        {"part_size": part + 1000, "checksum": rng.choice(["crc64nvme", "crc32", "crc32c"])},
+        {**nothing(size), "checksum": rng.choice(["crc64nvme", "crc32", "crc32c"])},
         {"part_size": part + 1000, "checksum": rng.choice(["sha256", "crc32c", "sha1"]), "composite": True},
     ]
     return rng.choice(known) if strict or rng.random() < 0.5 else nothing(size)

@@ -19,7 +19,7 @@ from demo.airflow_home import AirflowHome
 from tests.support import servers
 from tests.support.stores import Store
 
-PATIENCE = 50.0
+PATIENCE = 200.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -138,4 +138,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.airflow)
-            item.add_marker(pytest.mark.timeout(180))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(600))

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from airflow_s3stream.config import MiB
 from airflow_s3stream.engine.events import Noted, Progressed, Started
+from airflow_s3stream.engine.httperrors import translated
 from airflow_s3stream.engine.httpsource import _new_session
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import (
@@ -361,12 +362,19 @@ def test_an_endless_source_is_skipped_at_the_limit(rclone: Store, size: int) -> 
 class TestInput:
     """Bad input is a typed error."""
 
-    @pytest.mark.parametrize("value", ["\u2192secret", "a\nb-secret"])
+    @pytest.mark.parametrize("value", ["\u2192secret", "a\nb-secret", "secret-of-a-file\n"])
     def test_headers_that_http_cannot_carry(self, rclone: Store, value: str) -> None:
         """Named, and not quoted."""
         with serving(SIZE) as origin, pytest.raises(ConfigError, match="headers") as caught:
             transfer(origin.url, rclone, headers={"X-Token": value})
         assert "secret" not in str(caught.value)
+
+    def test_what_the_library_says_of_a_header_is_not_quoted(self) -> None:
+        """Some versions of requests let a newline at the end pass, and http.client then quotes the value."""
+        said = "Invalid header value b'canary'"
+        with pytest.raises(ConfigError, match="headers") as caught, translated("GET", "https://h/x"):
+            raise ValueError(said)
+        assert "canary" not in "".join(traceback.format_exception(caught.value))
 
     def test_a_header_of_none_is_not_sent(self, rclone: Store) -> None:
         """As with requests."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from airflow_s3stream.config import MiB, RetryPolicy
-from airflow_s3stream.engine.address import Secrets
+from airflow_s3stream.engine.address import Secrets, Transport
 from airflow_s3stream.engine.events import Event, Retried
 from airflow_s3stream.engine.fetchrun import FetchRun
 from airflow_s3stream.engine.pace import MEMORY
@@ -212,6 +212,7 @@ def test_a_tar_run_that_fails_names_no_member_that_is_not_there(store: ReadStore
 def test_secrets_are_not_shown() -> None:
     """Tools that log local variables see them everywhere."""
     assert "wJalr" not in repr(Secrets("AKIA", "wJalrXUtnFEMI", "token"))
+    assert "canary" not in repr(Transport(verify=True, proxy="http://ann:canary@h:1"))
 
 
 def test_some_retries_are_told_in_every_interval(store: ReadStore) -> None:

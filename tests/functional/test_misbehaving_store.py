@@ -466,6 +466,7 @@ class TestBegin:
         assert trial.error is None
         assert store.sha256("key") == Content(SIZE).sha256()
         assert store.uploads() == [other]
+        assert trial.operations.count("CreateMultipartUpload") == 2, "the one that is used was removed too"
 
     def test_upload_whose_id_was_lost_is_removed_also_if_no_other_can_be_begun(self, store: Store) -> None:
         """Each of the attempts has begun one."""

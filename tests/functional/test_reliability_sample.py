@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from airflow_s3stream.config import MiB
 from benchmarks import endpoint
 from benchmarks.endpoint import LinkOptions
-from reliability import cases, corpus, external, figures, hostile, report, results
+from reliability import cases, corpus, external, figures, guards, hostile, mutations, report, results
+from reliability.environment import ROOT
 from reliability.figure import Case, Figure, Finding, Settings, not_measured
 from reliability.figures import memory
 from reliability.lying import peers
@@ -168,6 +170,26 @@ class TestExternal:
         figure = external.measured(1, "", "", ["this"], timeout=20)
         assert figure.verdict == "not measured"
         assert "no JSON" in figure.notes[0]
+
+
+class TestMutations:
+    """Guards that are taken out."""
+
+    @pytest.mark.parametrize("mutation", guards.everything(), ids=lambda mutation: mutation.name)
+    def test_every_guard_is_where_it_is_said_to_be(self, mutation: guards.Mutation) -> None:
+        """Whoever changes a guard changes reliability/guards too, or nobody would notice that it is gone."""
+        assert (ROOT / mutation.file).read_text().count(mutation.old) == 1
+        assert mutation.new != mutation.old
+        if isinstance(mutation.check, guards.Seeds):
+            assert mutation.check.kind in figures.kinds(mutation.check.figure)
+
+    def test_a_guard_that_is_taken_out_is_missed(self) -> None:
+        """And one that nobody misses, or that is not there, is told."""
+        guard = next(one for one in guards.everything() if one.name == "a listing ascends")
+        needless = replace(guard, new=f"{guard.old}  # as it was")
+        moved = replace(guard, old="def no_such_text")
+        fates = [result.fate for result in mutations.run([guard, needless, moved], jobs=1)]
+        assert fates == ["killed", "survived", "stale"]
 
 
 def test_settings_say_how_many() -> None:

@@ -222,6 +222,30 @@ class TestAfresh:
             localstack.assert_holds("key", origin.resource.content)
         assert "is gone: beginning afresh" in told(heard)
 
+    def test_the_upload_is_gone_and_the_answer_to_the_next_is_lost(self, localstack: Store) -> None:
+        """The object is known by the name that this try has given it."""
+        state = KeptState()
+        with serving(SIZE) as origin:
+            stopped(origin, localstack, state, CUT)
+            (old,) = localstack.uploads()
+            localstack.client.abort_multipart_upload(Bucket=localstack.bucket, Key="key", UploadId=old)
+            lost = s3fault.lose_answer("CompleteMultipartUpload")
+            with S3FaultProxy(localstack.endpoint_url, lost) as proxy:
+                transfer(origin.url, localstack, endpoint_url=proxy.endpoint_url, resume=state.resume())
+                assert proxy.operations.count("CreateMultipartUpload") == 1
+            localstack.assert_holds("key", origin.resource.content)
+
+    def test_the_parts_may_not_be_listed(self, localstack: Store) -> None:
+        """A role that was made before: it can begin afresh, and abort what it cannot look into."""
+        state, heard = KeptState(), Recorder()
+        blind = s3fault.refuse("ListParts", 403, "AccessDenied").always()
+        with serving(SIZE) as origin:
+            stopped(origin, localstack, state, CUT)
+            with S3FaultProxy(localstack.endpoint_url, blind) as proxy:
+                transfer(origin.url, localstack, endpoint_url=proxy.endpoint_url, resume=state.resume(), listener=heard)
+            localstack.assert_holds("key", origin.resource.content)
+        assert "s3:ListMultipartUploadParts" in told(heard)
+
     @pytest.mark.parametrize("text", ["", "nonsense", '{"format": 99}', "[1]"])
     def test_the_state_is_nobodys(self, localstack: Store, text: str) -> None:
         state, heard = KeptState(text=text), Recorder()
@@ -276,6 +300,39 @@ class TestKeptOrNot:
         with serving(SIZE, faults.status(404).from_request(7)) as origin, pytest.raises(SourceMissing, match="aborted"):
             transfer(origin.url, localstack, resume=state.resume())
         localstack.assert_clean()
+        assert state.text is None
+
+    def test_a_later_try_that_cannot_even_begin_removes_what_is_of_no_use(self, localstack: Store) -> None:
+        """The source is gone; no try will mend that."""
+        state = KeptState()
+        with serving(SIZE) as origin:
+            stopped(origin, localstack, state, CUT)
+            origin.faults = [faults.status(410)]
+            with pytest.raises(SourceMissing):
+                transfer(origin.url, localstack, resume=state.resume())
+        localstack.assert_clean()
+        assert state.text is None
+
+    def test_a_later_try_that_may_yet_succeed_keeps_it(self, localstack: Store) -> None:
+        """The source is down for a while; what it has given is not lost."""
+        state = KeptState()
+        with serving(SIZE) as origin:
+            stopped(origin, localstack, state, CUT)
+            origin.faults = [faults.status(500)]
+            with pytest.raises(SourceUnavailable, match="of an earlier try is kept for the next"):
+                transfer(origin.url, localstack, resume=state.resume())
+            with pytest.raises(SourceUnavailable):
+                transfer(origin.url, localstack, resume=state.resume(again=False))
+        localstack.assert_clean()
+        assert state.text is None
+
+    def test_a_later_try_that_skips_removes_it(self, localstack: Store) -> None:
+        state = KeptState()
+        with serving(SIZE) as origin:
+            stopped(origin, localstack, state, CUT)
+            localstack.put("key", b"another writer's")
+            assert transfer(origin.url, localstack, if_exists="skip", resume=state.resume()).status == "skipped"
+        assert localstack.uploads() == []
         assert state.text is None
 
     def test_wrong_bytes_are_not_kept(self, localstack: Store) -> None:

@@ -58,6 +58,7 @@ class Halfway(AirflowCopy):
         assert "will not be sent again" in self.log(try_number)
         assert upload in self.log(try_number)
         assert self.returned()["resumed_parts"] == STORED
+        assert not self.remembers(upload), "the state is cleared at a good end"
         store.assert_holds(self.key, self.content)
 
 

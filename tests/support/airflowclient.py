@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -92,6 +93,14 @@ class AirflowClient:
         """Return the log of one try, a line of text for each event, with the texts of its errors."""
         answer = self._ask("GET", f"{address.path}/logs/{try_number}?full_content=true")
         return "\n".join(_text(line) for line in answer["content"])
+
+    def seconds_of(self, address: TaskAddress, try_number: int, text: str) -> float | None:
+        """Return when the log of a try first said something, in seconds since the epoch; None if it never did."""
+        answer = self._ask("GET", f"{address.path}/logs/{try_number}?full_content=true")
+        for line in answer["content"]:
+            if text in line["event"] and line.get("timestamp"):
+                return datetime.fromisoformat(line["timestamp"]).timestamp()
+        return None
 
     def returned(self, address: TaskAddress) -> Any:
         """Return the task's XCom."""

@@ -112,6 +112,10 @@ class AirflowCopy:
     def log(self, try_number: int) -> str:
         return self._client.log(self.address, try_number)
 
+    def failed_at(self, try_number: int) -> float | None:
+        """Return when the operator had raised, in seconds since the epoch, by the log; None if it did not."""
+        return self._client.seconds_of(self.address, try_number, "Task failed with exception")
+
     def returned(self) -> dict[str, object]:
         found = self._client.returned(self.address)
         return json.loads(found) if isinstance(found, str) else dict(found)

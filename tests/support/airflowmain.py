@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import airflow.__main__
 import airflow.providers.amazon.aws.hooks.base_aws
@@ -22,6 +23,10 @@ from airflow.cli.commands import (  # noqa: F401  imported for the sake of what 
     scheduler_command,
     triggerer_command,
 )
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
+
+BUSY_MILLISECONDS = 200
 
 
 def start(folder: Path, *command: str) -> int:
@@ -34,6 +39,8 @@ def start(folder: Path, *command: str) -> int:
         with (folder / f"{command[0]}.log").open("wb") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
+        if command[0] == "api-server":
+            event.listen(Pool, "connect", _never_wait_long)
         sys.argv = ["airflow", *command]
         airflow.__main__.main()
         code = 0
@@ -45,6 +52,18 @@ def start(folder: Path, *command: str) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _never_wait_long(connection: Any, _record: Any) -> None:
+    """
+    Let the API server be told soon that SQLite is busy; whoever asked it asks again.
+
+    It writes to its log of actions on its event loop, where the thread that holds SQLite's lock has to come by before
+    it can let go of it. Only the end of the waiting ends that, and meanwhile no task is answered.
+    """
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+    cursor.close()
 
 
 def main(folder: Path, commands: list[str]) -> None:

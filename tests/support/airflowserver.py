@@ -20,7 +20,7 @@ from tests.support.leash import REPOSITORY, Leashed
 from tests.support.servers import ServerUnavailable, free_port
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-START_SECONDS = 180.0
+START_SECONDS = 300.0
 """Half a minute on two cores of one's own."""
 _PATIENT = "60"
 """Seconds that Airflow's own calls may take on a busy machine; it gives them five, and fails the task."""
@@ -83,6 +83,9 @@ class AirflowServer:
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "1",
+            "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "100",
+            "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "0.5",
+            "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MIN": "0.05",
             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": _PATIENT,
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",

@@ -43,7 +43,7 @@ STOP_SECONDS = 3.0
 WHAT = (
     "Airflow's API server, scheduler with LocalExecutor, DAG processor and triggerer on SQLite; one DAG run a round; "
     "SIGTERM to the task runner under its own supervisor when the origin has sent as many bytes as the seed says; "
-    "timed from the signal to the end of the process"
+    "timed from the signal to the end of the process, and to the operator's exception"
 )
 
 
@@ -56,6 +56,8 @@ class Round:
     try_left: bool
     seconds: float = 0.0
     """From the signal to the end of the task runner."""
+    raised: float | None = None
+    """From the signal to the operator's exception in the task log."""
     finished_first: bool = False
     """The copy was done before it noticed."""
     untracked: int = 0
@@ -77,6 +79,8 @@ class Strike:
     ready: threading.Event
     happened: threading.Event = field(default_factory=threading.Event)
     at: float = 0.0
+    wall: float = 0.0
+    """The same in seconds since the epoch."""
 
     def wait_for_end(self, offset: int) -> float:
         """Signal at ``offset``; return the seconds from then to the end of the task runner."""
@@ -84,7 +88,7 @@ class Strike:
 
             def strike() -> None:
                 self.ready.clear()  # what the next try asks for has to wait until we have looked
-                self.at = time.monotonic()
+                self.at, self.wall = time.monotonic(), time.time()
                 runner.send(signal.SIGTERM)
                 self.happened.set()
 
@@ -107,7 +111,10 @@ def run_round(client: AirflowClient, store: Store, seed: int, number: int) -> Ro
     try:
         with AirflowCopy(client, store, dag_id, SIZE, held, slow, key=f"{number}.bin", seed=number % 5) as copy:
             wait_for(lambda: bool(copy.origin.exchanges), PATIENCE)
-            outcome.seconds = Strike(copy, ready).wait_for_end(outcome.offset)
+            strike = Strike(copy, ready)
+            outcome.seconds = strike.wait_for_end(outcome.offset)
+            raised = copy.failed_at(1)
+            outcome.raised = None if raised is None else raised - strike.wall
             copy.origin.faults.remove(slow)
             (_look_at_next_try if outcome.try_left else _look_at_end)(outcome, copy, store, ready)
     except (AssertionError, ClientError, Unanswered) as error:
@@ -154,7 +161,7 @@ def run(numbers: Sequence[int], seed: int, at_once: int) -> list[Round]:
 
 
 def _told(outcome: Round) -> Round:
-    print(f"{outcome.seed}: {outcome.seconds:.2f} s {outcome.failure}", file=sys.stderr)
+    print(f"{outcome.seed}: {outcome.seconds:.2f} s ({outcome.raised or 0:.2f} s) {outcome.failure}", file=sys.stderr)
     return outcome
 
 
@@ -167,6 +174,7 @@ def report(outcomes: Sequence[Round], seed: int, seconds: float) -> dict[str, An
         "stopped_within_3s": sum(0 < outcome.seconds <= STOP_SECONDS for outcome in outcomes),
         "slowest": round(max(outcome.seconds for outcome in outcomes), 3),
         "median": round(statistics.median(outcome.seconds for outcome in outcomes), 3),
+        "slowest_operator": round(max((outcome.raised or 0.0 for outcome in outcomes), default=0.0), 3),
         "untracked_uploads": sum(outcome.untracked for outcome in outcomes),
         "wrong_objects": sum(outcome.wrong_object for outcome in outcomes),
         "seed": seed,
@@ -184,7 +192,10 @@ def report(outcomes: Sequence[Round], seed: int, seconds: float) -> dict[str, An
 
 def _why(outcome: Round) -> str:
     reasons = [
-        (f"stopped after {outcome.seconds:.1f} s", outcome.seconds > STOP_SECONDS),
+        (
+            f"stopped after {outcome.seconds:.1f} s, the operator after {outcome.raised} s",
+            outcome.seconds > STOP_SECONDS,
+        ),
         (f"{outcome.untracked} untracked uploads", outcome.untracked > 0),
         ("wrong object", outcome.wrong_object),
         (outcome.failure, bool(outcome.failure)),

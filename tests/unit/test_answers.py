@@ -82,3 +82,11 @@ def test_the_last_head_counts() -> None:
     """An interim answer may come before it (RFC 9110 section 15.2)."""
     lines = [b"HTTP/1.1 100 Continue\r\n", b"X-A: 1\r\n", b"\r\n", b"HTTP/1.1 200 OK\r\n", b'ETag: "a:b"\r\n', b"\r\n"]
     assert parse_head(lines) == {"etag": '"a:b"'}
+
+
+def test_a_store_that_quotes_the_request_is_quoted_without_its_secrets() -> None:
+    """Some do so in what they refuse."""
+    said = "AWS4-HMAC-SHA256 Credential=AKIA/s3, Signature=canary for https://h/x?X-Amz-Security-Token=canary"
+    error, _ = explain(403, xml("AccessDenied", said), {})
+    assert "canary" not in str(error)
+    assert "AccessDenied" in str(error)

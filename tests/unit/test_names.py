@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_s3stream.exceptions import ConfigError
-from airflow_s3stream.plan.names import check_url, metadata_value, parse_s3_uri, redact_url, same_host
+from airflow_s3stream.plan.names import (
+    check_url,
+    key_in_bucket,
+    metadata_value,
+    parse_s3_prefix,
+    parse_s3_uri,
+    redact_url,
+    same_host,
+)
 
 SECRET = st.text("abcdefXYZ0123456789-._~!$'()*+,;", min_size=6).filter(lambda text: len(set(text)) > 3)
 
@@ -69,6 +78,24 @@ def test_a_bad_url_does_not_leak_its_secret() -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["http://ann:hunter2/x@host/file", "http://h\u2100unter2:x@host/", ["http://a:hunter2@h"]]
+)
+def test_what_is_wrong_with_a_url_is_said_without_quoting_it(url: object) -> None:
+    """The library's own words quote the password that it took for a port, or for a host."""
+    with pytest.raises(ConfigError, match=r"^url=") as caught:
+        check_url(url)
+    assert "unter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("parse", [parse_s3_uri, parse_s3_prefix, lambda text: key_in_bucket(text, None)])
+def test_a_url_in_the_place_of_a_key_is_not_quoted(parse: Callable[[str], object]) -> None:
+    """Arguments are swapped easily."""
+    with pytest.raises(ConfigError, match="https://host/x") as caught:
+        parse("https://ann:hunter2@host/x?sig=hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_s3_addresses() -> None:
     """A URI, or a bucket beside a key."""
     assert parse_s3_uri("s3://b/a/b c.csv") == ("b", "a/b c.csv")
@@ -116,6 +143,12 @@ def test_metadata_fits_a_header(text: str) -> None:
         ("https://h/p?s3cr3t", "https://h/p?***"),
         ("https://h/p?a=1;b=2&s3cr3t", "https://h/p?a=***&b=***&***"),
         ("http://ann:pa/ss@h/p", "(unreadable URL)"),
+        ("http://ann:12/ss@h/p", "http://ann:12/***@h/p"),
+        ("ann:pa/ss@h/p", "***@h/p"),
+        ("http:/ann:pass@h/p", "***@h/p"),
+        ("http://h/@types/x", "http://h/@types/x"),
+        ("http://ann:pass@h:80/@types/x", "http://h:80/@types/x"),
+        ("https://h/p?czNjcjN0==", "https://h/p?***"),
     ],
 )
 def test_what_looks_like_a_name_or_a_port_may_be_a_secret(url: str, shown: str) -> None:

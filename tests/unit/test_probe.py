@@ -11,7 +11,11 @@ from airflow_s3stream.exceptions import SourceChanged, SourceMisbehaved
 from airflow_s3stream.plan.probe import Probe, Validator, check_partial, read_framing, read_probe, strong_validator
 from airflow_s3stream.plan.ranges import ByteRange, ContentRange
 
-OLD, NOW = "Sat, 01 Aug 2026 00:00:00 GMT", "Sat, 21 Nov 2026 00:00:00 GMT"
+OLD, NEWER, NOW = (
+    "Sat, 01 Aug 2026 00:00:00 GMT",
+    "Sun, 02 Aug 2026 00:00:00 GMT",
+    "Sat, 21 Nov 2026 00:00:00 GMT",
+)
 
 
 def headers(**values: str) -> CaseInsensitiveDict[str]:
@@ -179,8 +183,8 @@ class TestPinnedRange:
     @pytest.mark.parametrize(
         "values",
         [
-            {"Content_Range": "bytes 9-19/100"},
-            {"Content_Range": "bytes 10-20/100"},
+            {"Content_Range": "bytes 9-18/100"},
+            {"Content_Range": "bytes 10-20/100", "Content_Length": "11"},
             {"Content_Range": ""},
             {"Content_Length": "9"},
             {"Content_Encoding": "gzip"},
@@ -189,3 +193,14 @@ class TestPinnedRange:
     def test_other_bytes_are_not_believed(self, values: dict[str, str]) -> None:
         """Another start, more than asked, no Content-Range, another length, another encoding."""
         assert isinstance(self.judge(**values), SourceMisbehaved)
+
+    @pytest.mark.parametrize(("modified", "same"), [("", True), (OLD, True), (NEWER, False)])
+    def test_a_range_pinned_by_a_date_may_leave_it_out_but_not_change_it(self, modified: str, same: bool) -> None:
+        """If-Range is not obeyed by all, and a 206 to it need not repeat the date."""
+        dates = {"Last_Modified": OLD, "Date": NOW}
+        probe = read_probe(206, headers(Content_Range="bytes 0-99/100", Content_Length="100", **dates), ranged=True)
+        assert isinstance(probe, Probe)
+        assert probe.validator == Validator("date", OLD)
+        told = {"Last_Modified": modified} if modified else {}
+        found = check_partial(probe, self.asked, 206, headers(Content_Range="bytes 10-19/100", **told))
+        assert found == self.asked if same else isinstance(found, SourceChanged)
