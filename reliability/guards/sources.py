@@ -128,7 +128,7 @@ MUTATIONS = [
         _BODY,
         "        if self._read(memoryview(bytearray(1))):",
         "        if False:",
-        tests("functional/test_misbehaving_origin.py", only="taken_on_a_promise or breaks_the_promise"),
+        tests("functional/test_fault_rows.py", only="goes_on_behind_its_end"),
     ),
     Mutation(
         "what is read again is what was read before",
