@@ -18,7 +18,6 @@ from reliability import cases, figures, report, results
 from reliability.environment import prepare
 from reliability.figure import Case, Figure, Module, Settings, not_measured
 
-
 APART = ("guards",)
 """Measured only if named: it takes as long as all others, and what it shows changes with the code alone."""
 

@@ -45,6 +45,8 @@ class HttpBody:
         want = len(view) if self._left is None else min(len(view), self._left)
         with translated("read", self._target, on_error=self.close):
             got = self._read(view[:want]) if want else self._check_end()
+            if got and got == self._left and self._framing != "length":
+                self._check_end()  # before the last bytes are handed over: a body that goes on is not the one announced
             # Checked after the read: what an interrupted TLS socket hands over may be undecrypted bytes.
             if self._interruption:
                 raise self._interruption
@@ -52,7 +54,7 @@ class HttpBody:
                 self._end()
             elif self._left is not None:
                 self._left -= got
-                self._ended = not self._left and self._framing == "length"
+                self._ended = not self._left
         return got
 
     def _check_end(self) -> int:

@@ -21,7 +21,7 @@ from airflow_s3stream.engine.quietlog import hide_secrets
 from airflow_s3stream.engine.tls import SharedTlsAdapter
 from airflow_s3stream.exceptions import ConfigError, SourceChanged, SourceError, SourceMisbehaved, SourceRefused
 from airflow_s3stream.plan.names import check_url, redact_url, same_host
-from airflow_s3stream.plan.probe import Probe, check_partial, read_probe
+from airflow_s3stream.plan.probe import Probe, check_partial, read_framing, read_probe
 from airflow_s3stream.plan.ranges import ByteRange
 from airflow_s3stream.plan.retry import parse_retry_after, source_error
 
@@ -125,7 +125,8 @@ class HttpSource:
             carried = check_partial(probe, span, response.status_code, response.headers)
             if not isinstance(carried, ByteRange):
                 raise carried
-        return carried, HttpBody(response, len(carried), "length", self.name)
+            framing, _ = read_framing(response.headers)
+        return carried, HttpBody(response, len(carried), framing, self.name)
 
     def _read(self, response: requests.Response, *, ranged: bool) -> Probe | None:
         with translated("probe", self.name, on_error=response.close):

@@ -116,6 +116,13 @@ MUTATIONS = [
         tests("unit/test_probe.py"),
     ),
     Mutation(
+        "a body that goes on is not the whole",
+        _BODY,
+        "        if self._read(memoryview(bytearray(1))):",
+        "        if False:",
+        tests("functional/test_fault_rows.py", only="goes_on_behind_its_end"),
+    ),
+    Mutation(
         "what is read again is what was read before",
         _STREAM,
         "        if crc != self._crc:",

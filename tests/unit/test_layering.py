@@ -64,6 +64,7 @@ def loaded_by(statement: str, *watched: str) -> set[str]:
 
 
 @pytest.mark.airflow
+@pytest.mark.timeout(300)  # importing Airflow takes a while on a busy machine
 def test_a_dag_file_parses_without_the_client_libraries() -> None:
     """Importing the operator loads neither boto3, requests nor pycurl, for DAG files are parsed again and again."""
     heavy = ("awscrt", "boto3", "botocore", "pycurl", "requests")
