@@ -9,6 +9,8 @@ _STREAM = "airflow_s3stream/engine/stream.py"
 _MOVE = "airflow_s3stream/engine/move.py"
 _PINNED = tests("unit/test_probe.py", only="TestPinnedRange")
 
+_BODY = "airflow_s3stream/engine/httpbody.py"
+
 MUTATIONS = [
     Mutation(
         "a 200 is no answer to a range",
