@@ -127,8 +127,7 @@ class _Copy:
         # Where nothing can be in the way, the source is asked first: a copy fails more often for it than for the store.
         first = self._options.if_exists != "overwrite"
         existing, replaces = self._look() if first else (None, None)
-        # What an earlier try has published, and died before it could say so, is no other writer's object.
-        ours = earlier is not None and existing is not None and is_of(existing, earlier)
+        ours = _is_ours(existing, earlier)
         if existing is not None and not ours:
             in_the_way = self._in_the_way()
             if in_the_way:
@@ -137,7 +136,7 @@ class _Copy:
         try:
             if not first:
                 existing, replaces = self._look()
-                ours = earlier is not None and existing is not None and is_of(existing, earlier)
+                ours = _is_ours(existing, earlier)
             token = self._token(probe)
             if earlier is not None:
                 if existing is not None and ours and self._done_before(existing, earlier, token):
@@ -301,6 +300,11 @@ class _Copy:
         if left.removed:
             self._handover.clear()
         return left.text
+
+
+def _is_ours(existing: StoredObject | None, earlier: ResumeToken | None) -> bool:
+    """Whether an earlier try has published the object, and died before it could say so: no other writer's object."""
+    return existing is not None and earlier is not None and is_of(existing, earlier)
 
 
 def _why(probe: Probe, plan: TransferPlan, in_order: Digest | None) -> str:

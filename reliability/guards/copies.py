@@ -217,8 +217,8 @@ MUTATIONS = [
     Mutation(
         "an object that an earlier try published is recognised",
         _COPY,
-        "        ours = earlier is not None and existing is not None and is_of(existing, earlier)",
-        "        ours = False",
+        "    return existing is not None and earlier is not None and is_of(existing, earlier)",
+        "    return False",
         tests(_RESUME, only="published_before or published_itself"),
     ),
     Mutation(
