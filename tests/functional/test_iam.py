@@ -144,7 +144,7 @@ def _abort(place: Place) -> None:
     assert place.guard.uploads() == []
 
 
-_BUDGET = {"connections": "1,2", "part_sizes": "8MiB", "max_bytes": "32MiB", "max_seconds": 3}
+_BUDGET = {"connections": "1,2", "part_sizes": "8MiB", "max_bytes": "32MiB", "max_seconds": 15}
 
 
 def _tune_get(place: Place) -> None:
