@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
 NOT_HERE = ("output of the command",)
 
-pytestmark = pytest.mark.timeout(600)
+AIRFLOW = tuple(int(number) for number in version("apache-airflow-core").split(".")[:2])
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(AIRFLOW < (3, 3), reason="its DAG asks for what Airflow 3.3 has; masking has tests of its own"),
+]
 
 
 @pytest.fixture(scope="module")

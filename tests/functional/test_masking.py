@@ -14,7 +14,10 @@ pytestmark = pytest.mark.airflow
 
 def masked(value: Any) -> str:
     """Return what Airflow makes of a value before it shows or stores it."""
-    from airflow.sdk.log import redact
+    try:
+        from airflow.sdk.log import redact
+    except ImportError:  # Airflow 3.1
+        from airflow.sdk._shared.secrets_masker import redact  # type: ignore[no-redef]
 
     return json.dumps(redact(value))
 
