@@ -164,6 +164,7 @@ def _main() -> None:
     from airflow_s3stream.engine.s3client import new_client
     from airflow_s3stream.exceptions import S3StreamError
 
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored
     wanted = json.loads(sys.argv[1])
     options = wanted["options"]
     settings = {
