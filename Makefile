@@ -87,12 +87,12 @@ lowest: .lowest-venv/.stamp .localstack-venv/.stamp
 bench: .venv/.stamp
 	@$(BIN)/python -m benchmarks
 
-# The figures of docs/reliability.md, in under an hour on two cores.
+# The figures of docs/reliability.md; made to take less than an hour on two cores, not yet measured as a whole.
 reliability: export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 reliability: .venv/.stamp .localstack-venv/.stamp
 	@$(BIN)/python -m reliability
 
-# Takes the guards of the product out, one by one: about half an hour.
+# Takes the guards of the product out, one by one.
 guards: export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 guards: .venv/.stamp .localstack-venv/.stamp
 	@$(BIN)/python -m reliability guards
