@@ -283,7 +283,8 @@ class _Copy:
                 return self._results.skipped(f"{error.message}. {left}".strip(), None, probe)
             add(left, error)
             raise
-        self._handover.clear()
+        if not mover.leaves_upload:  # else whoever clears the task, or runs the command again, removes it
+            self._handover.clear()
         return moved
 
     def _settle(self, mover: Mover, error: BaseException) -> str:

@@ -15,6 +15,7 @@ from airflow_s3stream.engine.spool import Spool
 from airflow_s3stream.engine.stream import SourceStream
 from airflow_s3stream.exceptions import (
     IntegrityError,
+    S3StreamError,
     SinkThrottled,
     SinkUnavailable,
 )
@@ -85,6 +86,8 @@ class Mover:
         self._stream: SourceStream | None = None
         self.publishing: Content | None = None
         """What is being made visible, while it is not known whether that worked."""
+        self.leaves_upload = False
+        """Whether the object is published, and an upload that is not needed could not be removed."""
         self.size = 0
         """Bytes moved, once :meth:`move` has ended."""
         self._crc = 0
@@ -169,9 +172,14 @@ class Mover:
 
     def _give_up(self, upload: Upload) -> None:
         """Remove what is not needed: another writer has published the same bytes."""
-        left = clean_up(self._sink, upload)
-        told = "" if left.removed else f" {left.text}"
-        self._run.tell(Noted(text=f"Another writer has published the same bytes, which are as good as these.{told}"))
+        told = "Another writer has published the same bytes, which are as good as these"
+        try:
+            self._run.call("aborting the upload that is not needed", lambda: self._sink.abort(upload))
+        except S3StreamError:  # the object is whole: neither a stop nor a deadline makes it a failure any more
+            left = clean_up(self._sink, upload)
+            if not left.removed:
+                told, self.leaves_upload = f"{told}. {left.text}", True
+        self._run.tell(Noted(text=told))
 
     def _want_md5(self, upload: Upload) -> bool:
         """Where the store keeps no checksum, a strict transfer proves its parts by their ETags."""
@@ -213,9 +221,9 @@ class Mover:
         stored, answered = publisher.publish(self._request(replaces), mend=self._mend)
         if not stored.conditional:
             self._run.tell(Noted(text=_UNCONDITIONAL))
-        self.beginning.upload = self.publishing = None
         if upload is not None and not answered and (stored.metadata or {}).get(MARKER) != content.marker:
             self._give_up(upload)
+        self.beginning.upload = self.publishing = None
         # The answer to a PutObject names the checksum that was checked, if one was.
         keeps = upload.checksums if upload else answered and stored.checksum is not None
         try:

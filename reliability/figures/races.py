@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from airflow_s3stream.config import MiB
-from airflow_s3stream.engine.events import Event, Started
+from airflow_s3stream.engine.events import Event, Listener, Started
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import SinkConflict
 from reliability import cases, stores
@@ -36,9 +36,13 @@ class _Meeting:
         self._barrier = threading.Barrier(2)
         self._pause = pause
 
-    def listener(self, late: bool) -> object:
+    def listener(self, late: bool) -> Listener:
+        waited = False
+
         def hear(event: Event) -> None:
-            if isinstance(event, Started):
+            nonlocal waited
+            if isinstance(event, Started) and not waited:
+                waited = True  # a copy that begins afresh starts twice, and must not wait for one that has ended
                 self._barrier.wait(20)
                 if late:
                     time.sleep(self._pause)
@@ -93,7 +97,7 @@ def _race(rng: random.Random, origins: list[Origin], states: list[KeptState], ju
         tries[number] = attempt(
             lambda: transfer(
                 origins[number].url, judge.store, KEY, endpoint_url=endpoint, resume=states[number].resume(again=False),
-                part_size=PART, connections=2, listener=meeting.listener(number == late), stop=StopFlag(),  # type: ignore[arg-type]
+                part_size=PART, connections=2, listener=meeting.listener(number == late), stop=StopFlag(),
                 timeouts=quick(deadline=60),
             )
         )  # fmt: skip

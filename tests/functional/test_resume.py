@@ -485,6 +485,35 @@ class TestTwoWriters:
         assert getattr(won, "status", won) == "copied"
         localstack.assert_holds("key", Content(size, 5))
 
+    def _lose(self, store: Store, *faults: s3fault.S3Fault, **options: object) -> None:
+        """Copy the bytes that another copy publishes just before, through a store with these faults."""
+
+        class Before(S3FaultProxy):
+            def _ask_store(self, body: object, call: object) -> object:
+                if call.operation == "CompleteMultipartUpload" and not store.keys():  # type: ignore[attr-defined]
+                    transfer(origin.url, store)
+                return super()._ask_store(body, call)  # type: ignore[arg-type]
+
+        with serving(12 * MiB) as origin, Before(store.endpoint_url, *faults) as proxy:
+            result = transfer(origin.url, store, endpoint_url=proxy.endpoint_url, **options)
+            assert result.status == "copied"
+            assert store.get("key") == origin.resource.content.bytes()
+
+    def test_the_loser_removes_its_upload_patiently(self, localstack: Store) -> None:
+        state = KeptState()
+        self._lose(localstack, s3fault.refuse("AbortMultipartUpload", 503, "SlowDown").on(1, 3), resume=state.resume())
+        assert localstack.uploads() == []
+        assert state.text is None
+
+    def test_an_upload_that_the_loser_cannot_remove_stays_in_the_state(self, localstack: Store) -> None:
+        state, heard = KeptState(), Recorder()
+        denied = s3fault.refuse("AbortMultipartUpload", 403, "AccessDenied").always()
+        self._lose(localstack, denied, resume=state.resume(), listener=heard)
+        (upload,) = localstack.uploads()
+        assert f"Multipart upload {upload} could not be aborted" in told(heard)
+        assert "aws s3api abort-multipart-upload" in told(heard)
+        assert state.token.upload_id == upload
+
     def test_an_object_that_is_removed_meanwhile_is_a_conflict_too(self, localstack: Store) -> None:
         """If-Match is answered 404."""
         localstack.put("key", b"old")
