@@ -56,6 +56,8 @@ class Beginning:
         """What is to be aborted on failure; None while there is nothing."""
         self.unknown = False
         """Whether an upload may have been begun whose id is not known."""
+        self.unlisted = False
+        """Whether an upload was taken over and it is not known which parts it has."""
         self.resumed: list[CompletedPart] = []
         """The parts that an earlier try has left."""
 
@@ -68,16 +70,20 @@ class Beginning:
         earlier = self._earlier
         if earlier is None:
             return None
+        fresh, self.token = self.token, earlier
+        # Ours to keep or to remove from here on: the list of its parts may be what fails.
+        self.upload = Upload(upload_id=earlier.upload_id, checksums=earlier.checksums)
+        self.unlisted = True
         try:
             self.resumed = self._handover.parts(earlier, self._plan)
-        except UploadVanished:
-            self._note(f"The earlier try's multipart upload {earlier.upload_id} is gone: beginning afresh")
+        except (UploadVanished, SinkDenied) as error:
+            if isinstance(error, UploadVanished):
+                self._note(f"The earlier try's multipart upload {earlier.upload_id} is gone: beginning afresh")
+            else:
+                self._handover.drop(earlier, "its parts may not be listed (s3:ListMultipartUploadParts)")
+            self.token, self.upload, self.unlisted = fresh, None, False
             return None
-        except SinkDenied:
-            self._handover.drop(earlier, "its parts may not be listed (s3:ListMultipartUploadParts)")
-            return None
-        self.token = earlier
-        self.upload = Upload(upload_id=earlier.upload_id, checksums=earlier.checksums)
+        self.unlisted = False
         size, count = sum(part.size for part in self.resumed), sum(1 for _ in self._plan.parts())
         self._run.meter.resume(size)
         self._note(

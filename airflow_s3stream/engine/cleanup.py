@@ -63,11 +63,16 @@ def clean_up(
     return Left(" ".join(told), removed=failure is None)
 
 
-def keep_upload(sink: Sink, upload: Upload, content: Content | None, stored: int) -> Left:
-    """Leave the upload to the next try, and say so; asks the store only if publishing had begun."""
+def keep_upload(sink: Sink, upload: Upload, content: Content | None, stored: int | None) -> Left:
+    """
+    Leave the upload to the next try, and say so; asks the store only if publishing had begun.
+
+    :param stored: how many parts it has; None: that is not known.
+    """
     told = [_visible(sink, content, Limits(StopFlag(), _PATIENCE))]
+    parts = "" if stored is None else f", with {stored} parts stored"
     told.append(
-        f"Multipart upload {upload.upload_id} is kept for the next try, with {stored} parts stored. "
+        f"Multipart upload {upload.upload_id} is kept for the next try{parts}. "
         f"To remove it instead: {sink.how_to_abort(upload)}"
     )
     return Left(" ".join(told), removed=False)

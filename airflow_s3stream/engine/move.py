@@ -166,8 +166,10 @@ class Mover:
         return whole
 
     @property
-    def stored(self) -> int:
-        """How many parts the store has, those under way not counted."""
+    def stored(self) -> int | None:
+        """How many parts the store has, those under way not counted; None: it has not told."""
+        if self.beginning.unlisted:
+            return None
         return len(self.beginning.resumed) + (self._relayed.stored if self._relayed else 0)
 
     def _give_up(self, upload: Upload) -> None:

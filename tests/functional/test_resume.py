@@ -9,7 +9,14 @@ from dataclasses import replace
 import pytest
 
 from airflow_s3stream.config import MiB
-from airflow_s3stream.exceptions import IntegrityError, S3StreamError, SinkConflict, SourceMissing, SourceUnavailable
+from airflow_s3stream.exceptions import (
+    IntegrityError,
+    S3StreamError,
+    SinkConflict,
+    SinkUnavailable,
+    SourceMissing,
+    SourceUnavailable,
+)
 from airflow_s3stream.plan.resume import MAX_TOKEN
 from tests.support import faults, s3fault
 from tests.support.content import Content
@@ -334,6 +341,24 @@ class TestKeptOrNot:
             assert transfer(origin.url, localstack, if_exists="skip", resume=state.resume()).status == "skipped"
         assert localstack.uploads() == []
         assert state.text is None
+
+    @pytest.mark.parametrize("again", [True, False])
+    def test_a_store_that_does_not_list_the_parts(self, localstack: Store, again: bool) -> None:
+        """The upload is neither forgotten nor left behind: kept for a next try, else removed."""
+        state = KeptState()
+        lost = s3fault.lose_answer("ListParts").always()
+        with serving(SIZE) as origin, S3FaultProxy(localstack.endpoint_url, lost) as proxy:
+            stopped(origin, localstack, state, CUT)
+            (upload,) = localstack.uploads()
+            with pytest.raises(SinkUnavailable, match="ListParts") as failed:
+                transfer(
+                    origin.url, localstack, endpoint_url=proxy.endpoint_url, resume=state.resume(again=again)
+                )  # fmt: skip
+        assert localstack.uploads() == [upload] * again
+        assert (state.text is not None) == again
+        if again:
+            assert state.token.upload_id == upload
+            assert f"Multipart upload {upload} is kept for the next try. To remove it" in str(failed.value)
 
     def test_wrong_bytes_are_not_kept(self, localstack: Store) -> None:
         state = KeptState()

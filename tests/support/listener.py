@@ -6,7 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -66,6 +66,19 @@ class Listener:
         for thread in list(self._threads):
             thread.join(10)
             assert not thread.is_alive(), f"{thread.name} did not stop"
+
+    @contextlib.contextmanager
+    def _closed_at_the_end(self, sock: socket.socket) -> Iterator[None]:
+        """Have a socket to somewhere else shut down too, in case its other side never answers."""
+        with self._lock:
+            self._open.add(sock)
+        try:
+            if self.stopping.is_set():
+                raise OSError("stopping")
+            yield
+        finally:
+            with self._lock:
+                self._open.discard(sock)
 
     def _spawn(self, target: Callable[..., None], *args: object) -> None:
         name = f"{type(self).__name__}:{target.__name__}"

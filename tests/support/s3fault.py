@@ -236,9 +236,9 @@ class S3FaultProxy(Listener):
 
     def _ask_store(self, body: Iterator[bytes], call: Call) -> Answer:
         """Send the request on over a connection of its own and read the whole answer."""
-        headers = [*wire.without(call.head.headers, "Expect", "Connection"), ("Connection", "close")]
-        with socket.create_connection(self._upstream) as store:
+        with socket.create_connection(self._upstream) as store, self._closed_at_the_end(store):
             store.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            headers = [*wire.without(call.head.headers, "Expect", "Connection"), ("Connection", "close")]
             store.sendall(Head(call.head.start, headers).encode())
             try:
                 for piece in body:
