@@ -59,7 +59,7 @@ class _Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scene:
+class Scene:
     """One upload about to be made."""
 
     store: Store
@@ -69,7 +69,7 @@ class _Scene:
 
 
 @contextmanager
-def _scene(seed: int) -> Iterator[_Scene]:
+def scene(seed: int) -> Iterator[Scene]:
     store, size = stores.store("localstack"), 4 * PART + random.Random(f"others {seed}").randrange(1, PART)
     try:
         with (
@@ -82,7 +82,7 @@ def _scene(seed: int) -> Iterator[_Scene]:
             upload = Upload(
                 file=file, url=origin.url, endpoint=proxy.endpoint_url, bucket=store.bucket, state=Path(name, "state")
             )
-            yield _Scene(store=store, upload=upload, proxy=proxy, content=content)
+            yield Scene(store=store, upload=upload, proxy=proxy, content=content)
     finally:
         stores.remove(store)
 
@@ -102,7 +102,7 @@ def _end(process: subprocess.Popen[bytes]) -> int:
         return process.wait()
 
 
-def _lose(tool: str, scene: _Scene) -> bool:
+def lose(tool: str, scene: Scene) -> bool:
     """Lose the answer to the request that publishes; whether the tool calls that a failure."""
     scene.proxy.faults = [s3fault.lose_answer("CompleteMultipartUpload")]
     failed = _end(_start(tool, scene.upload)) != 0
@@ -111,7 +111,7 @@ def _lose(tool: str, scene: _Scene) -> bool:
     return failed
 
 
-def _strike(tool: str, scene: _Scene, number: signal.Signals) -> int:
+def _strike(tool: str, scene: Scene, number: signal.Signals) -> int:
     """Signal when two parts are stored and more are under way; wait for the end and give the exit code."""
     scene.proxy.faults = [s3fault.hold_answer("UploadPart", 2.0).on(3, None)]
     process, ends = _start(tool, scene.upload), time.monotonic() + _TIMEOUT
@@ -125,7 +125,7 @@ def _strike(tool: str, scene: _Scene, number: signal.Signals) -> int:
     return code
 
 
-def _again(tool: str, scene: _Scene) -> tuple[bool, int]:
+def _again(tool: str, scene: Scene) -> tuple[bool, int]:
     """Kill it and run it again: whether uploads are left after that, and how many parts were sent twice."""
     scene = replace(scene, upload=replace(scene.upload, resume=True))
     _strike(tool, scene, signal.SIGKILL)
@@ -140,13 +140,13 @@ def _tried(tool: str, trials: int) -> _Counts:
     counts = _Counts()
     for seed in range(trials):
         try:
-            with _scene(seed) as scene:
-                counts.bad[LOST] += _lose(tool, scene)
+            with scene(seed) as scene:
+                counts.bad[LOST] += lose(tool, scene)
             for row, number in ((TERM, signal.SIGTERM), (INT, signal.SIGINT)):
-                with _scene(seed) as scene:
+                with scene(seed) as scene:
                     counts.ran_on[row] += _strike(tool, scene, number) == 0
                     counts.bad[row] += bool(scene.store.uploads())
-            with _scene(seed) as scene:
+            with scene(seed) as scene:
                 left, twice = _again(tool, scene)
                 counts.bad[KILL] += left
                 counts.twice.append(twice)

@@ -208,6 +208,27 @@ MUTATIONS = [
         tests(_STORE, only="id_was_lost"),
     ),
     Mutation(
+        "an upload that is taken over is ours while its parts are listed",
+        _BEGIN,
+        "        self.upload = Upload(upload_id=earlier.upload_id, checksums=earlier.checksums)\n",
+        "",
+        tests(_RESUME, only="does_not_list_the_parts"),
+    ),
+    Mutation(
+        "the loser takes its time to remove its upload",
+        _MOVE,
+        '            self._run.call("aborting the upload that is not needed", lambda: self._sink.abort(upload))',
+        '            raise S3StreamError("at once")',
+        tests(_RESUME, only="loser_removes"),
+    ),
+    Mutation(
+        "an upload that the loser cannot remove stays in the state",
+        _COPY,
+        "        if not mover.leaves_upload:  # else",
+        "        if True:  # else",
+        tests(_RESUME, only="loser_cannot_remove"),
+    ),
+    Mutation(
         "an upload that somebody removed is begun again",
         _COPY,
         "    except UploadVanished as error:\n        # A lifecycle",

@@ -12,10 +12,11 @@ import pytest
 from airflow_s3stream.config import MiB
 from benchmarks import endpoint
 from benchmarks.endpoint import LinkOptions
-from reliability import cases, corpus, external, figures, guards, hostile, mutations, report, results
+from reliability import cases, corpus, external, figures, guards, hostile, mutations, report, results, stores
+from reliability.copying import tools
 from reliability.environment import ROOT
 from reliability.figure import Case, Figure, Finding, Settings, not_measured
-from reliability.figures import memory
+from reliability.figures import memory, others
 from reliability.lying import peers
 
 CORPUS = corpus.read()
@@ -61,6 +62,13 @@ def test_the_lies_are_believed_by_those_who_are_known_to(tool: str) -> None:
         pytest.skip(peers.absent()[tool])
     assert peers.outcome_of(peers.Trial(tool, "one", "one bit flipped", 1)) == "wrong"
     assert peers.outcome_of(peers.Trial(tool, "many", "one bit flipped", 1)) == "wrong"
+
+
+@pytest.mark.parametrize(("tool", "fails"), [(tools.OURS, False), ("boto3", True)])
+def test_a_lost_answer_to_complete(tool: str, fails: bool) -> None:
+    """The same rig that finds nothing in this project's command finds a false failure in others."""
+    with stores.serving(("localstack",)), others.scene(1) as scene:
+        assert others.lose(tool, scene) == fails
 
 
 def test_memory() -> None:
