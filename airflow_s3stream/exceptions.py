@@ -43,6 +43,13 @@ from __future__ import annotations
 from typing import Any
 
 
+def printable(text: str) -> str:
+    """Escape what is no printable character: words of servers, and keys, must not steer a terminal or forge a line."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 class S3StreamError(Exception):
     """The base of all errors here.
 
@@ -78,7 +85,7 @@ class S3StreamError(Exception):
     def __str__(self) -> str:
         where = f" ({self.op} {self.target})" if self.op and self.target else ""
         tries = f" [after {len(self.attempts)} earlier attempts]" if self.attempts else ""
-        return f"{self.message}{where}{tries}"
+        return printable(f"{self.message}{where}{tries}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.__dict__)

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from dataclasses import asdict
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OK, FAILED, USAGE = 0, 1, 2
+_AMBIGUOUS = re.compile(r"(ambiguous option: -[\w-]*)=.*(?= could match )", re.DOTALL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +61,8 @@ class _Parser(argparse.ArgumentParser):
     """Also of each command: argparse makes theirs of the same class."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(redact_text(message))
+        # An option cut short is quoted with its value: --h=Authorization:... could be --help or --header.
+        super().error(redact_text(_AMBIGUOUS.sub(r"\1", message)))
 
 
 def _parser() -> argparse.ArgumentParser:

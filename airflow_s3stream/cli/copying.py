@@ -119,7 +119,8 @@ def _copy(arguments: argparse.Namespace, stop: StopFlag) -> tuple[TransferResult
     sink = S3Sink(client, bucket, key, options=settings.object)
     resume = None
     if arguments.resume:
-        resume = Resume(store=StateFile(Path(arguments.state) if arguments.state else default_path(sink.name)))
+        path = Path(arguments.state) if arguments.state else default_path(sink.name, client.meta.endpoint_url)
+        resume = Resume(store=StateFile(path))
     with show(quiet=arguments.quiet, to_stderr=arguments.json) as display:
         # A bar moves more often than a log line needs to be written.
         settings = display.adjust(settings, chosen="progress_interval" in given)

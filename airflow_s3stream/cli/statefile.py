@@ -45,11 +45,12 @@ class StateFile:
         self.path.unlink(missing_ok=True)
 
 
-def default_path(destination: str) -> Path:
+def default_path(destination: str, endpoint_url: str = "") -> Path:
     """
-    Choose the file for a destination, ``s3://bucket/key``.
+    Choose the file for a destination, ``s3://bucket/key`` of the store at ``endpoint_url``.
 
     Below ``XDG_STATE_HOME``, by default ``~/.local/state`` (XDG Base Directory Specification).
     """
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "s3stream" / f"copy-{hashlib.sha256(destination.encode()).hexdigest()[:24]}.json"
+    name = hashlib.sha256(f"{endpoint_url} {destination}".encode(errors="surrogatepass")).hexdigest()[:24]
+    return Path(home) / "s3stream" / f"copy-{name}.json"

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from airflow_s3stream.config import format_size
 from airflow_s3stream.engine.reporting import describe, duration
-from airflow_s3stream.plan.uploads import ListResult, shown
+from airflow_s3stream.exceptions import printable
+from airflow_s3stream.plan.uploads import ListResult
 
 if TYPE_CHECKING:
     from airflow_s3stream.engine.events import Event
@@ -86,7 +87,7 @@ class UploadRows:
             fields += [f"{upload.parts} parts", format_size(upload.bytes or 0)]
         if not self._options.only_own:
             fields.append(upload.missing_mark or "as s3stream begins them")
-        return "\t".join([*fields, shown(f"s3://{self._bucket}/{upload.key}"), shown(upload.upload_id)])
+        return "\t".join([*fields, printable(f"s3://{self._bucket}/{upload.key}"), printable(upload.upload_id)])
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -108,13 +109,13 @@ class UploadRows:
                 cells += [str(upload.parts), format_size(upload.bytes or 0)]
             if everyone:
                 cells.append(upload.missing_mark or "s3stream's")
-            table.add_row(*map(Text, cells), Text(shown(upload.key)), Text(shown(upload.upload_id)))
+            table.add_row(*map(Text, cells), Text(printable(upload.key)), Text(printable(upload.upload_id)))
         self._console.print(table)
         self._waiting = []
 
     def _summary(self, result: ListResult) -> str:
         size = "" if result.bytes is None else f", {result.parts} parts, {format_size(result.bytes)}"
-        text = f"{result.uploads} uploads below {shown(self._uri)}{size}"
+        text = f"{result.uploads} uploads below {printable(self._uri)}{size}"
         if result.others:
             text += "; not listed: " + ", ".join(f"{n} {reason}" for reason, n in sorted(result.others.items()))
         return text

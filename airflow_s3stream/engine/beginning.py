@@ -50,13 +50,14 @@ class Beginning:
         self._handover = handover
         self._earlier = earlier
         self._headers = headers
-        self.token = token
+        self._fresh = token
+        self.token = earlier or token
         """As the state has it."""
-        self.upload: Upload | None = None
-        """What is to be aborted on failure; None while there is nothing."""
+        self.upload = Upload(upload_id=earlier.upload_id, checksums=earlier.checksums) if earlier else None
+        """What is to be kept or aborted on failure; None while there is nothing. The earlier try's is so at once."""
         self.unknown = False
         """Whether an upload may have been begun whose id is not known."""
-        self.unlisted = False
+        self.unlisted = earlier is not None
         """Whether an upload was taken over and it is not known which parts it has."""
         self.resumed: list[CompletedPart] = []
         """The parts that an earlier try has left."""
@@ -70,18 +71,16 @@ class Beginning:
         earlier = self._earlier
         if earlier is None:
             return None
-        fresh, self.token = self.token, earlier
-        # Ours to keep or to remove from here on: the list of its parts may be what fails.
-        self.upload = Upload(upload_id=earlier.upload_id, checksums=earlier.checksums)
-        self.unlisted = True
         try:
             self.resumed = self._handover.parts(earlier, self._plan)
         except (UploadVanished, SinkDenied) as error:
+            if error.retryable:  # credentials that have expired: a later try may well list the parts
+                raise
             if isinstance(error, UploadVanished):
                 self._note(f"The earlier try's multipart upload {earlier.upload_id} is gone: beginning afresh")
             else:
                 self._handover.drop(earlier, "its parts may not be listed (s3:ListMultipartUploadParts)")
-            self.token, self.upload, self.unlisted = fresh, None, False
+            self.token, self.upload, self.unlisted = self._fresh, None, False
             return None
         self.unlisted = False
         size, count = sum(part.size for part in self.resumed), sum(1 for _ in self._plan.parts())
@@ -97,8 +96,11 @@ class Beginning:
         limits, sink, headers, lost = self._run.limits, self._sink, self.headers(), []
         began = self._run.clock()
         self.unknown = True
-        # Said before, so that the next try looks for an upload that was begun by a process that died at once.
-        self._handover.save(self.token)
+        limits.check()
+        # Said before, so that the next try looks for an upload that was begun by a process that died at once; but not
+        # over the name of one that could not be removed.
+        if not self._handover.left:
+            self._handover.save(self.token)
 
         def begin() -> Upload:
             try:
@@ -110,12 +112,12 @@ class Beginning:
 
         try:
             self.upload = self._run.retrier.call("beginning the upload", begin)
-            self.unknown = False
-            self.token = with_upload(self.token, self.upload, self._plan)
-            self._handover.save(self.token)
-        finally:
+        finally:  # before the id is saved: a stop in the midst of it must not hide what is still to be looked for
             if lost:
                 self._handover.sweep(self._run.clock() - began, keep=self.upload)
+        self.unknown = False
+        self.token = with_upload(self.token, self.upload, self._plan)
+        self._handover.save(self.token)
         if not self.upload.checksums:
             self._note(_WEAK)
         return self.upload

@@ -19,6 +19,7 @@ from airflow_s3stream.engine.run import Chances, Run
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import (
     IntegrityError,
+    S3StreamError,
     SinkConflict,
     SinkDenied,
     SinkRejected,
@@ -64,13 +65,14 @@ def copy(
     expected = Digest.parse(options.expected_checksum) if options.expected_checksum else None
     stop = stop or StopFlag()
     run = Run(options, stop, listener, chances)
+    first = _Copy(run, source, sink, options, expected, resume)
     try:
-        return _Copy(run, source, sink, options, expected, resume).run()
+        return first.run()
     except UploadVanished as error:
         # A lifecycle rule, a person or another try has removed it; all of its parts must be sent again.
         run = Run(_within(options, run), stop, listener, chances)
         run.tell(Noted(text=f"{error.message.rstrip('.')}. The copy begins afresh, once."))
-        return _Copy(run, source, sink, options, expected, resume).run()
+        return _Copy(run, source, sink, options, expected, resume, gone=first.token).run()
 
 
 def _within(options: CopyOptions, run: Run) -> CopyOptions:
@@ -90,6 +92,8 @@ class _Copy:
         options: CopyOptions,
         expected: Digest | None,
         resume: Resume | None,
+        *,
+        gone: ResumeToken | None = None,
     ) -> None:
         self._run = run
         self._source = source
@@ -98,6 +102,9 @@ class _Copy:
         self._expected = expected
         self._handover = Handover(run, sink, resume)
         self._earlier: ResumeToken | None = None
+        self._gone = gone
+        self.token: ResumeToken | None = None
+        """What was being gone on with, or was begun, when it failed."""
         self._marker = uuid.uuid4().hex
         self._results = Results(run, source.name, sink.name)
 
@@ -105,9 +112,12 @@ class _Copy:
         self._run.limits.check()
         self._earlier = self._handover.load()
         try:
-            result = self._try(self._earlier)
+            # Without a state, the try before in this process may still have been this transfer's: its upload is gone,
+            # for instance because another worker that shares it has published the object.
+            result = self._try(self._earlier or self._gone)
         except BaseException as error:
             add(self._leave(error), error)
+            add(self._handover.left, error)
             raise
         self._leave(None)
         return result
@@ -144,7 +154,7 @@ class _Copy:
                     self._handover.clear()
                     self._run.tell(Noted(text=_PUBLISHED))
                     return self._results.taken(probe, existing, earlier)
-                earlier = self._fit(earlier, token)
+                earlier = None if earlier is self._gone else self._fit(earlier, token)
             reason = (self._in_the_way() if existing is not None else None) or self._reason_to_skip(probe, existing)
             if reason:
                 return self._results.skipped(reason, existing, probe)
@@ -182,7 +192,7 @@ class _Copy:
     def _token(self, probe: Probe) -> ResumeToken:
         """Describe this transfer, to be compared with an earlier try's and saved for a later one."""
         return new_token(
-            source=self._source.name,
+            source=self._source.identity,
             destination=self._sink.name,
             settings=(probe.content_type, probe.content_encoding),
             probe=probe,
@@ -213,7 +223,7 @@ class _Copy:
         if (
             options.if_exists == "skip_unchanged"
             and existing is not None
-            and is_unchanged(self._source.name, probe, existing)
+            and is_unchanged(self._source, probe, existing)
         ):
             return "the source has not changed since the object was written"
         return None if probe.size is None else self._outside(probe.size)
@@ -263,12 +273,12 @@ class _Copy:
         )
         self._run.meter.start(probe.size)
         self._run.limiter.plan(plan.connections)
-        self._earlier = None  # from here on it is the mover's
         beginning = Beginning(
-            self._run, self._sink, plan, self._handover, *tokens, partial(object_headers, self._source.name, probe)
+            self._run, self._sink, plan, self._handover, *tokens, partial(object_headers, self._source, probe)
         )
         mover = Mover(self._run, self._source, self._sink, probe, plan, self._expected, beginning)
         try:
+            self._earlier = None  # from here on it is the mover's
             mover.move(body)
             reason = self._outside(mover.size)
             if reason:
@@ -289,6 +299,9 @@ class _Copy:
 
     def _settle(self, mover: Mover, error: BaseException) -> str:
         """Keep what the next try can go on with, remove it otherwise; say which."""
+        self.token = mover.beginning.token
+        if mover.published and (not isinstance(error, S3StreamError) or error.retryable):
+            return "The object is published, but could not be verified."  # the next try knows it by the state
         upload = mover.beginning.upload
         if upload is not None and self._handover.keeps(error, mover.beginning.token):
             return keep_upload(self._sink, upload, mover.publishing, mover.stored).text

@@ -62,6 +62,9 @@ class Handover:
         self._resume = resume
         self._wall = wall
         self._saved = False
+        self._undropped: ResumeToken | None = None
+        self.left = ""
+        """What is left of an earlier try because it could not be removed, in words."""
 
     def clock(self) -> float:
         """Tell the time of day, for the token."""
@@ -74,7 +77,10 @@ class Handover:
         try:
             found = self._resume.store.load()
         except Exception as error:  # noqa: BLE001 - a store of the caller's, of whatever kind
-            self._note(f"The state of an earlier try could not be read ({_told(error)}), so this one begins afresh")
+            self._note(
+                f"The state of an earlier try could not be read ({_told(error)}): it is left, and all begins afresh"
+            )
+            self._resume = None  # what could not be read may name an upload: it is not written over
             return None
         token = None if found is None else ResumeToken.from_text(found)
         if found is not None and token is None:
@@ -97,8 +103,12 @@ class Handover:
             self._note(f"The state could not be saved ({_told(error)}), so a later try would begin afresh")
 
     def clear(self) -> None:
-        """Forget the token: nothing of this transfer is left."""
+        """Forget the token: nothing of this transfer is left; but where an earlier upload is, name that."""
         if self._resume is None:
+            return
+        if self._undropped is not None:
+            self.save(self._undropped)
+            self._saved = False  # it is not the upload that this try may keep
             return
         self._saved = False
         try:
@@ -127,15 +137,18 @@ class Handover:
         """Remove what an earlier try has left and this one cannot use; False if it is still there."""
         sink = self._sink
         if token.upload_id:
-            if token.place is None:  # its key was too long to be kept
+            here = token.goes_to(sink.name)
+            if token.place is None and not here:  # another key, too long to be kept
                 self._note(f"{reason}. The earlier multipart upload {token.upload_id} is left to a lifecycle rule")
                 return True
-            if token.place != sink.name:
+            if token.place is not None and not here:
                 sink = sink.elsewhere(token.place)
             left = clean_up(sink, Upload(upload_id=token.upload_id, checksums=token.checksums))
             self._note(f"The upload of an earlier try is not gone on with: {reason}. {left.text}")
+            if not left.removed:
+                self._undropped, self.left = token, left.text
             return left.removed
-        elif token.place == sink.name:
+        elif token.goes_to(sink.name):
             self.sweep(self._wall() - token.began + _SKEW, marked=True)
         return True
 

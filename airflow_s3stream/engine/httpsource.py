@@ -20,7 +20,7 @@ from airflow_s3stream.engine.httpsession import Environment, check_bundle
 from airflow_s3stream.engine.quietlog import hide_secrets
 from airflow_s3stream.engine.tls import SharedTlsAdapter
 from airflow_s3stream.exceptions import ConfigError, SourceChanged, SourceError, SourceMisbehaved, SourceRefused
-from airflow_s3stream.plan.names import check_url, redact_url, same_host
+from airflow_s3stream.plan.names import check_url, is_ambiguous, redact_url, same_host, unsigned
 from airflow_s3stream.plan.probe import Probe, check_partial, read_framing, read_probe
 from airflow_s3stream.plan.ranges import ByteRange
 from airflow_s3stream.plan.retry import parse_retry_after, source_error
@@ -91,14 +91,22 @@ class HttpSource:
         )
 
     def _origins(self) -> set[tuple[str, int]]:
+        return origins_of(self._prepared())
+
+    def _prepared(self) -> str:
+        """Give the URL with its host as it will be asked for."""
         with translated("open", self.name):
-            prepared = requests.Request("GET", self._url).prepare()  # the host as it will be asked for
-            return origins_of(prepared.url or self._url)
+            return requests.Request("GET", self._url).prepare().url or self._url
 
     @property
     def name(self) -> str:
         """The redacted URL."""
         return redact_url(self._url)
+
+    @property
+    def identity(self) -> str:
+        """The URL without user info and signature."""
+        return unsigned(self._url)
 
     def probe(self) -> tuple[Probe, HttpBody]:
         """Ask for everything as one open-ended range; without a range where that answer is of no use."""
@@ -170,6 +178,8 @@ class HttpSource:
             if trusted:
                 request = requests.Request("GET", url, headers={**self._headers, **_ENCODING, **headers})
                 prepared = self._session.prepare_request(request)
+                if not same_host(self._prepared(), prepared.url or ""):  # what goes out is what decides
+                    raise SourceRefused("the URL's host can be read in two ways")
             else:
                 prepared = requests.Request("GET", url, headers={**_STRANGER, **_ENCODING, **headers}).prepare()
             return self._exchange(prepared, trusted=trusted)
@@ -197,6 +207,8 @@ class HttpSource:
             # http.client reads headers as Latin-1; servers that send more send UTF-8.
             target = urljoin(url, location.encode("latin-1").decode())
             scheme = urlsplit(target).scheme.lower()
+            if is_ambiguous(target):
+                raise ValueError
         except ValueError:
             raise SourceMisbehaved("the source redirects to what is no URL", op="GET", target=self.name) from None
         if scheme not in ("http", "https"):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from airflow_s3stream.engine.checksums import RunningDigest, combine, crc64nvme, crc64nvme_text
-from airflow_s3stream.engine.cleanup import add, clean_up
+from airflow_s3stream.engine.cleanup import clean_up
 from airflow_s3stream.engine.events import Noted
 from airflow_s3stream.engine.publish import MARKER, Content, Publisher, composite_etag
 from airflow_s3stream.engine.relay import Relay
@@ -16,8 +17,6 @@ from airflow_s3stream.engine.stream import SourceStream
 from airflow_s3stream.exceptions import (
     IntegrityError,
     S3StreamError,
-    SinkThrottled,
-    SinkUnavailable,
 )
 from airflow_s3stream.plan.probe import check_same
 from airflow_s3stream.plan.resume import Rest
@@ -86,6 +85,8 @@ class Mover:
         self._stream: SourceStream | None = None
         self.publishing: Content | None = None
         """What is being made visible, while it is not known whether that worked."""
+        self.published = False
+        """Whether the object is visible, for certain."""
         self.leaves_upload = False
         """Whether the object is published, and an upload that is not needed could not be removed."""
         self.size = 0
@@ -172,6 +173,11 @@ class Mover:
             return None
         return len(self.beginning.resumed) + (self._relayed.stored if self._relayed else 0)
 
+    def _sweep(self, upload: Upload) -> None:
+        """Remove what a store may keep of an upload although its object is published, and its answer was lost."""
+        with suppress(S3StreamError):  # as a rule it is gone
+            self._run.call("aborting the upload that is published", lambda: self._sink.abort(upload))
+
     def _give_up(self, upload: Upload) -> None:
         """Remove what is not needed: another writer has published the same bytes."""
         told = "Another writer has published the same bytes, which are as good as these"
@@ -223,16 +229,16 @@ class Mover:
         stored, answered = publisher.publish(self._request(replaces), mend=self._mend)
         if not stored.conditional:
             self._run.tell(Noted(text=_UNCONDITIONAL))
-        if upload is not None and not answered and (stored.metadata or {}).get(MARKER) != content.marker:
-            self._give_up(upload)
+        if upload is not None and not answered:
+            if (stored.metadata or {}).get(MARKER) == content.marker:
+                self._sweep(upload)
+            else:
+                self._give_up(upload)
+        self.published = True
         self.beginning.upload = self.publishing = None
         # The answer to a PutObject names the checksum that was checked, if one was.
         keeps = upload.checksums if upload else answered and stored.checksum is not None
-        try:
-            stored, level = publisher.verify(stored, keeps_checksums=keeps)
-        except (SinkUnavailable, SinkThrottled) as error:
-            add("The object is published, but could not be looked at to verify it.", error)
-            raise
+        stored, level = publisher.verify(stored, keeps_checksums=keeps)
         if self._run.options.strict and level not in ("crc64nvme", "md5-etag"):
             raise IntegrityError(
                 f"the object is published, but only its verification level {level!r} could be proved and strict is set",

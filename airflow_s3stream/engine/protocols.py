@@ -38,6 +38,10 @@ class Source(Protocol):
     def name(self) -> str:
         """The redacted URL."""
 
+    @property
+    def identity(self) -> str:
+        """What tells it from every other source, at any time: the URL without user info and signature. Not shown."""
+
     def probe(self) -> tuple[Probe, Body]:
         """Ask for all bytes as one open-ended range; return what was learnt and the open body."""
 

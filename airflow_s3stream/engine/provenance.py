@@ -7,26 +7,34 @@ from typing import TYPE_CHECKING
 from airflow_s3stream.engine.protocols import ObjectHeaders, StoredObject
 from airflow_s3stream.engine.publish import MARKER
 from airflow_s3stream.plan.names import metadata_value
+from airflow_s3stream.plan.resume import digest
 
 if TYPE_CHECKING:
+    from airflow_s3stream.engine.protocols import Source
     from airflow_s3stream.plan.probe import Probe
     from airflow_s3stream.plan.resume import ResumeToken
 
-SOURCE, SOURCE_ETAG, SOURCE_MODIFIED = (
+SOURCE, SOURCE_ID, SOURCE_ETAG, SOURCE_MODIFIED = (
     "s3stream-source",
+    "s3stream-source-id",
     "s3stream-source-etag",
     "s3stream-source-last-modified",
 )
 
 
-def object_headers(source: str, probe: Probe, marker: str) -> ObjectHeaders:
+def object_headers(source: Source, probe: Probe, marker: str) -> ObjectHeaders:
     """
     Say what goes with the object when it is created.
 
-    :param source: the redacted URL.
     :param marker: the transfer's random name.
     """
-    told = {MARKER: marker, SOURCE: source, SOURCE_ETAG: probe.etag, SOURCE_MODIFIED: probe.last_modified}
+    told = {
+        MARKER: marker,
+        SOURCE: source.name,
+        SOURCE_ID: digest(source.identity),
+        SOURCE_ETAG: probe.etag,
+        SOURCE_MODIFIED: probe.last_modified,
+    }
     return ObjectHeaders(
         content_type=probe.content_type,
         content_encoding=probe.content_encoding,
@@ -39,10 +47,10 @@ def is_of(existing: StoredObject, token: ResumeToken) -> bool:
     return (existing.metadata or {}).get(MARKER) == token.marker
 
 
-def is_unchanged(source: str, probe: Probe, existing: StoredObject) -> bool:
+def is_unchanged(source: Source, probe: Probe, existing: StoredObject) -> bool:
     """Whether the object was made from the source as it is now: by its ETag, else by Last-Modified and length."""
     metadata = existing.metadata or {}
-    if metadata.get(SOURCE) != metadata_value(source):
+    if metadata.get(SOURCE_ID) != digest(source.identity):
         return False  # two sources may well have the same ETag: nginx makes it of time and size alone
     same_size = probe.size is None or existing.size == probe.size
     if probe.etag and SOURCE_ETAG in metadata:

@@ -21,6 +21,7 @@ from airflow_s3stream.engine.events import (
 )
 from airflow_s3stream.engine.tuneevents import Tried, TuneFinished, TuneStarted
 from airflow_s3stream.engine.tunereport import describe_tune
+from airflow_s3stream.exceptions import printable
 
 if TYPE_CHECKING:
     from airflow_s3stream.plan.download import DownloadResult
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 
 
 def describe(event: Event) -> str:
-    """Say an event in one line."""
+    """Say an event in one line, without a character that a terminal would obey."""
+    return printable(_described(event))
+
+
+def _described(event: Event) -> str:
     match event:
         case Started():
             return _started(event)

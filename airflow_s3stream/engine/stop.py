@@ -147,10 +147,12 @@ def run_detached(
     thread.start()
     try:
         value, error = _wait(results, check, linger)
-    except BaseException:
+    except BaseException as raised:
         left.set()
         # In case it ended just now. On yet another thread, for what undoes it may block as well.
         threading.Thread(target=drop, name="s3stream-drop", daemon=True).start()
+        if linger and not isinstance(raised, Exception):
+            thread.join(linger)  # the process may be about to end, and what comes late is to be undone
         raise
     if error is not None:
         raise error
@@ -158,12 +160,14 @@ def run_detached(
 
 
 def _wait(queue: SimpleQueue[T], check: Callable[[], None], linger: float) -> T:
-    try:
-        while True:
-            with suppress(Empty):
-                return queue.get(timeout=POLL)
-            check()
-    except BaseException:
+    while True:
         with suppress(Empty):
-            return queue.get(timeout=linger) if linger else queue.get_nowait()
-        raise
+            return queue.get(timeout=POLL)
+        try:
+            check()
+        except Exception:
+            # An answer makes it as if the stop had come later, for the next check says it again. What a signal raises
+            # in this thread, as Airflow's execution_timeout is, comes once: it is never swallowed.
+            with suppress(Empty):
+                return queue.get(timeout=linger) if linger else queue.get_nowait()
+            raise

@@ -11,8 +11,8 @@ from airflow_s3stream import exceptions
 from airflow_s3stream.config import format_size
 from airflow_s3stream.engine.events import Noted
 from airflow_s3stream.engine.reporting import duration
-from airflow_s3stream.exceptions import S3StreamError
-from airflow_s3stream.plan.uploads import NAMED, AbortResult, shown
+from airflow_s3stream.exceptions import S3StreamError, printable
+from airflow_s3stream.plan.uploads import NAMED, AbortResult
 
 if TYPE_CHECKING:
     from airflow_s3stream.engine.uploadstore import UploadStore
@@ -84,7 +84,7 @@ class Tally:
 
     def _line(self, outcome: Outcome) -> str:
         upload = outcome.upload
-        name = f"{shown(self._store.name_of(upload))}, upload {shown(upload.upload_id)}"
+        name = f"{printable(self._store.name_of(upload))}, upload {printable(upload.upload_id)}"
         about = f"begun {duration(upload.age)} ago"
         match outcome.kind:
             case "aborted":
@@ -118,7 +118,7 @@ class Tally:
         said = [f"{counts['aborted']} {verb}{size if counts['aborted'] else ''}"]
         said += [f"{count} left: {reason}" for reason, count in sorted(because.items())]
         said += [f"{counts[kind]} {text}" for kind, text in _RARE.items() if counts[kind]]
-        return f"{counts.total()} uploads below {shown(self._store.uri)}; {'; '.join(said)}"
+        return f"{counts.total()} uploads below {printable(self._store.uri)}; {'; '.join(said)}"
 
     def explain(self, error: S3StreamError) -> None:
         """Put what was done until then into an error that ends the sweep."""
@@ -163,10 +163,10 @@ def failure_of(result: AbortResult) -> S3StreamError | None:
     if not result.failures:
         return None
     first = next((failure for failure in result.failures if failure["retryable"]), result.failures[0])
-    kind, upload_id = getattr(exceptions, first["kind"], S3StreamError), shown(first["upload_id"])
+    kind, upload_id = getattr(exceptions, first["kind"], S3StreamError), printable(first["upload_id"])
     error: S3StreamError = kind(
-        f"{result.failed} of {result.found} uploads below {shown(result.uri)} could not be aborted, "
-        f"{result.aborted} were; the first: {shown(first['key'])}, upload {upload_id}: {first['error']}",
+        f"{result.failed} of {result.found} uploads below {printable(result.uri)} could not be aborted, "
+        f"{result.aborted} were; the first: {printable(first['key'])}, upload {upload_id}: {first['error']}",
         retryable=first["retryable"],
     )
     return error

@@ -187,7 +187,7 @@ class UrlToS3Operator(Transfer, BaseOperator):
                 self.s3_key,
                 self.s3_bucket or None,
                 headers=self.headers,
-                context=context if flag(self.resume, "resume") else None,
+                context=context if flag(self.resume, "resume", default=True) else None,
                 **self._given(_OPTIONS),
             )
         return asdict(result)

@@ -197,12 +197,14 @@ def read_policy(allow_private: object = None, allowed_hosts: object = None) -> C
     """
     Read both settings as users give them: lists, or text with commas, or what a template makes of a list.
 
+    :param allowed_hosts: None or empty text: every host. A list that turns out empty is refused, for whoever gave one
+        meant to allow few, not all.
     :raises ConfigError: no network, no host, or a network that nothing can allow.
     """
-    policy = ConnectionPolicy(
-        allow_private=tuple(_several(allow_private, "allow_private")),
-        allowed_hosts=tuple(_several(allowed_hosts, "allowed_hosts")),
-    )
+    hosts = tuple(_several(allowed_hosts, "allowed_hosts"))
+    if not hosts and allowed_hosts not in (None, ""):
+        raise ConfigError(f"allowed_hosts={allowed_hosts!r} names no host; leave it out to allow every one")
+    policy = ConnectionPolicy(allow_private=tuple(_several(allow_private, "allow_private")), allowed_hosts=hosts)
     for text in policy.allow_private:
         network = ip_network(text)
         if isinstance(network, IPv6Network) and network.subnet_of(IPv6Network("::ffff:0:0/96")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from airflow_s3stream.config import AWS_LIMITS, S3Limits
 from airflow_s3stream.exceptions import ConfigError
@@ -14,6 +14,13 @@ _ACCESS_POINT = re.compile(
 )
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
 _PAIR = re.compile(r"\b([\w-]*(?:credential|passwd|password|secret|sig|signature|token))=[^\s&,;]+", re.IGNORECASE)
+# What services put into the query of a presigned URL: AWS and Google version 4 and their like by a prefix; AWS version
+# 2 with CloudFront and Google version 2, and Azure's SAS, by names that mean something else without the first of them.
+_SIGNING = ("x-amz-", "x-goog-", "x-oss-")
+_SIGNATURES = (
+    ("signature", "expires", "awsaccesskeyid", "googleaccessid", "ossaccesskeyid", "key-pair-id", "policy"),
+    ("sig", "se", "st", "sp", "sv", "sr", "spr", "sip", "ss", "srt", "skoid", "sktid", "skt", "ske", "sks", "skv"),
+)
 _SAID = 500  # characters of another program's words
 _METADATA_VALUE = 512  # bytes; S3 allows 2 KB for all user metadata together
 
@@ -42,6 +49,24 @@ def redact_url(url: str) -> str:
     return urlunsplit((scheme, host, path, query, ""))
 
 
+def unsigned(url: str) -> str:
+    """
+    Give a URL without user info, fragment and the query's signature: the same for each time that it is presigned.
+
+    Every other query value counts, for it may say which of many things is meant.
+    """
+    parts = urlsplit(url)
+    fields = [field for field in re.split("[&;]", parts.query) if field]
+    names = [unquote(field.partition("=")[0]).lower() for field in fields]
+    signing = {name for names_of in _SIGNATURES if names_of[0] in names for name in names_of}
+    kept = [
+        field
+        for field, name in zip(fields, names, strict=True)
+        if name not in signing and not name.startswith(_SIGNING)
+    ]
+    return urlunsplit((parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower(), parts.path, "&".join(kept), ""))
+
+
 def redact_text(text: str) -> str:
     """Show what another program said: URLs and ``Signature=...`` in it redacted, on one line, and not without end."""
     said = _URL.sub(lambda found: redact_url(found[0]), " ".join(text.split()))
@@ -63,8 +88,20 @@ def same_host(first: str, second: str) -> bool:
     return a == b or (a[1] == b[1] and (a[0], a[2], b[0], b[2]) == ("http", 80, "https", 443))
 
 
+def is_ambiguous(url: str) -> bool:
+    """
+    Whether readers of URLs disagree about the host.
+
+    ``http://a\\@b/`` is at ``b`` for urllib.parse (RFC 3986), and at ``a`` for urllib3 and for browsers, which take a
+    backslash for a slash (WHATWG URL Standard, host parsing): the one would be checked, and the other asked.
+    """
+    return "\\" in urlsplit(url).netloc
+
+
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
+    if is_ambiguous(url):
+        raise ValueError("two hosts")
     scheme = parts.scheme.lower()
     return scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(scheme)
 
@@ -94,6 +131,10 @@ def check_url(url: object) -> str:
         raise ConfigError(f"url={safe!r} has the scheme {parts.scheme!r}; only http and https can be read")
     if not parts.hostname:
         raise ConfigError(f"url={safe!r} names no host")
+    if is_ambiguous(url.strip()):
+        raise ConfigError(
+            f"url={safe!r} has a backslash before its path, so that two hosts could be read in it; percent-encode it"
+        )
     return url.strip()
 
 

@@ -26,13 +26,13 @@ class ResumeToken:
     """
     What must be known to go on with a multipart upload. The parts themselves are known to the store (ListParts).
 
-    Nothing secret is in it: the source is named without its query's values, and settings by their digest.
+    Nothing secret is in it: the source and the settings are named by their digests.
     """
 
     destination: str
     """``s3://bucket/key``, or the digest of a long one, which cannot be aborted any more."""
     source: str
-    """Digest of the redacted URL: a presigned one differs in each try."""
+    """Digest of the URL without user info and signature: a presigned one differs in each try."""
     request: str
     """Digest of what is stored with the object and what it must be."""
     size: int | None
@@ -60,9 +60,13 @@ class ResumeToken:
         """``s3://bucket/key`` of the upload; None where only a digest was kept."""
         return self.destination if self.destination.startswith("s3://") else None
 
+    def goes_to(self, name: str) -> bool:
+        """Whether the upload is to ``name``, ``s3://bucket/key``, of whatever length."""
+        return self.destination in (name, digest(name))
+
     def to_text(self) -> str:
         """Give it as JSON of at most :data:`MAX_TOKEN` bytes; "" if it does not fit."""
-        for token in (self, replace(self, destination=_digest(self.destination))):
+        for token in (self, replace(self, destination=digest(self.destination))):
             text = json.dumps({"format": _FORMAT, **asdict(token)}, separators=(",", ":"))
             if len(text.encode()) <= MAX_TOKEN:
                 return text
@@ -82,7 +86,7 @@ class ResumeToken:
 
     def misfit(self, wanted: ResumeToken) -> str:
         """Say in words why an upload begun under this token is not what is wanted now; "" if it is."""
-        if self.destination not in (wanted.destination, _digest(wanted.destination)):
+        if not self.goes_to(wanted.destination):
             return "the destination is another one"
         if self.source != wanted.source:
             return "the source is another one"
@@ -101,17 +105,17 @@ def new_token(
     """
     Describe a transfer before its upload is begun.
 
-    :param source: the redacted URL.
+    :param source: the URL without user info and signature; see :func:`~airflow_s3stream.plan.names.unsigned`.
     :param settings: whatever goes with the object when it is created, but for the marker; its ``repr`` counts.
     """
     expected = (options.expected_size, options.expected_checksum, options.object, settings)
     validator = f"{probe.validator.kind} {probe.validator.value}" if probe.validator else ""
     return ResumeToken(
-        destination=destination if len(destination.encode()) <= _LONGEST else _digest(destination),
-        source=_digest(source),
-        request=_digest(repr(expected)),
+        destination=destination if len(destination.encode()) <= _LONGEST else digest(destination),
+        source=digest(source),
+        request=digest(repr(expected)),
         size=probe.size,
-        validator=validator if len(validator.encode()) <= _LONGEST else _digest(validator),
+        validator=validator if len(validator.encode()) <= _LONGEST else digest(validator),
         marker=marker,
         began=began,
     )
@@ -155,5 +159,6 @@ def _sound(token: ResumeToken) -> bool:
     return texts and flags and whole and isinstance(fields["began"], int | float)
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """Name a text by what tells nothing of it."""
     return "sha256:" + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]

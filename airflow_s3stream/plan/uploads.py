@@ -114,6 +114,8 @@ class UploadOptions:
         """Say why an upload is too young to be meant; empty if it is not."""
         if upload.age < self.older_than:
             return "begun too recently"
+        if self.older_than and upload.parts and upload.last_part is None:
+            return "the store does not tell when its parts came"
         return "a part came too recently" if upload.idle < self.older_than else ""
 
 
@@ -176,8 +178,3 @@ def read_upload_options(older_than: float | str | timedelta | None = None, **giv
 def read_abort_options(older_than: float | str | timedelta | None = None, **given: Any) -> UploadOptions:
     """Build :class:`UploadOptions` as :func:`read_upload_options` does, but two days old unless it is said."""
     return read_upload_options(DEFAULT_AGE if older_than in (None, "") else older_than, **given)
-
-
-def shown(text: str) -> str:
-    """Make a key fit for a terminal or a log, which it must not be able to steer."""
-    return text if text.isprintable() else ascii(text)[1:-1]

@@ -23,14 +23,20 @@ def optional_size(value: int | str | None, name: str) -> int | None:
     return None if value is None or value == "" else parse_size(value, name)
 
 
-def flag(value: object, name: str) -> bool:
-    """Read True or False, also as text."""
+def flag(value: object, name: str, default: bool = False) -> bool:
+    """Read True or False, also as text; None, and what a template makes of it, is the default."""
     if isinstance(value, bool):
         return value
-    known = {"true": True, "false": False, "": False, "none": False}
+    known = {"true": True, "false": False}
+    if _is_nothing(value):
+        return default
     if str(value).strip().lower() not in known:
         raise ConfigError(f"{name}={value!r} must be True or False")
     return known[str(value).strip().lower()]
+
+
+def _is_nothing(value: object) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().lower() in ("", "none"))
 
 
 def whole_number(value: int | str, name: str) -> int:
@@ -96,8 +102,12 @@ def read_values(
     :param sizes: fields that are sizes; ``numbers``: whole numbers; ``flags``: True or False.
     :raises ConfigError: an unknown option, or a value of the wrong kind.
     """
-    # An empty text is what a template leaves where a value was not given.
-    read = {name: value for name, value in given.items() if value is not None and value != ""}
+    # An empty text is what a template leaves where a value was not given, or "None" where it was None.
+    read = {
+        name: value
+        for name, value in given.items()
+        if not (_is_nothing(value) if name in flags else value is None or value == "")
+    }
     known = {*fields, *_TIMEOUTS, "retry_attempts", "retry_budget"} - {"timeouts", "retry"}
     for name in read:
         if name not in known:

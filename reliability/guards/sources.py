@@ -146,6 +146,20 @@ MUTATIONS = [
         tests("functional/test_misbehaving_origin.py", only="breaks_the_promise"),
     ),
     Mutation(
+        "a URL in which two hosts can be read is none",
+        "airflow_s3stream/engine/httpsource.py",
+        "            if is_ambiguous(target):",
+        "            if False:",
+        tests("functional/test_connection_policy.py", only="backslash"),
+    ),
+    Mutation(
+        "words of others are printed escaped",
+        "airflow_s3stream/exceptions.py",
+        "    if text.isprintable():\n",
+        "    if True:\n",
+        tests("unit/test_exceptions.py"),
+    ),
+    Mutation(
         "the checksum that the caller knows is that of the source",
         _MOVE,
         "        if self._expected is not None and value != self._expected.value:",

@@ -119,6 +119,7 @@ def test_a_signal_ends_it_within_two_seconds_and_leaves_no_upload(moto: Store, n
         (["http://127.0.0.1:1/x", "s3://b/k", "--expected-size", "ten"], 2, "expected_size='ten'"),
         (["http://127.0.0.1:1/x", "s3://b/k", "--expected-checksum", "md5:1"], 2, "32 hex digits"),
         (["http://127.0.0.1:1/x", "s3://b/k", "--header", "no-colon"], 2, "--header"),
+        (["http://127.0.0.1:1\\@h/x", "s3://b/k"], 2, "a backslash before its path"),
         (["http://127.0.0.1:1/x", "s3://b/k", "--header", "Range: bytes=0-1"], 2, "'Range'"),
         (["http://127.0.0.1:1/x", "s3://b/k", "--tag", "=x"], 2, "--tag"),
         (["http://127.0.0.1:1/x", "s3://b/k", "--endpoint-url", "nowhere"], 2, "nowhere"),
@@ -132,6 +133,13 @@ def test_bad_input_is_one_sentence_without_a_traceback(arguments: list[str], cod
     done = command(*arguments)
     done.assert_one_sentence(code, said)
     assert done.out == ""
+
+
+def test_an_option_cut_short_does_not_quote_its_value() -> None:
+    done = command("https://example.org/x", "s3://b/k", "--h=Authorization: Bearer CANARY")
+    assert done.code == 2
+    assert "ambiguous option: --h could match --help, --header" in done.errors
+    assert "CANARY" not in done.errors
 
 
 def test_no_credentials_is_said_in_one_sentence(rclone: Store) -> None:

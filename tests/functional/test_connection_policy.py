@@ -19,6 +19,7 @@ from airflow_s3stream.exceptions import (
     ConfigError,
     S3StreamError,
     SourceDenied,
+    SourceMisbehaved,
     SourceMissing,
     SourceRefused,
     SourceUnavailable,
@@ -203,6 +204,17 @@ class TestHops:
             assert "a loopback address" in said
             assert (len(origin.exchanges), inner.connections) == (hop, 0)
 
+    @pytest.mark.parametrize("scheme", ["http:", ""])
+    def test_a_backslash_names_no_trusted_host(self, origin: Origin, scheme: str) -> None:
+        """urllib3 ends the host there, and urllib.parse does not: the one's host was trusted, and the other's asked."""
+        with serving(SIZE) as stranger:
+            where = f"{scheme}//localhost:{stranger.port}\\@127.0.0.1:{origin.port}/object.bin"
+            origin.routes["/moved"] = Redirect(where)
+            source = http_source(origin.url_of("/moved"), headers={"Authorization": "Bearer S"})
+            with pytest.raises(SourceMisbehaved, match="redirects to what is no URL"):
+                read(source)
+            assert stranger.exchanges == []
+
     def test_another_port_of_the_same_host_is_another_place(self, origin: Origin) -> None:
         """The trusted host's database is not what was asked for."""
         origin.routes["/moved"] = Redirect(f"http://127.0.0.1:{free_port()}/")
@@ -364,6 +376,15 @@ class TestAirflow:
             with pytest.raises(SourceRefused, match="loopback"):
                 self.hook(http_conn_id="web").copy_url("moved", "key", rclone.bucket)
             assert inner.connections == 0
+
+    def test_a_url_with_two_hosts_is_not_below_a_connection(
+        self, rclone: Store, origin: Origin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.connect(monkeypatch, 80, "intranet.example")
+        url = f"http://127.0.0.1:{origin.port}\\@intranet.example/x"
+        with pytest.raises(ConfigError, match="a backslash before its path"):
+            self.hook(http_conn_id="web").copy_url(url, "key", rclone.bucket)
+        assert origin.connections == 0
 
     def test_a_connection_to_metadata_is_not(self, rclone: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.connect(monkeypatch, 80, METADATA)

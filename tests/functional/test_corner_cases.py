@@ -119,6 +119,14 @@ class TestSameSource:
             assert transfer(second.url, rclone, if_exists="skip_unchanged").status == "copied"
         assert rclone.sha256("key") == Content(SIZE, 2).sha256()
 
+    def test_another_query_is_another_source_and_another_signature_is_not(self, rclone: Store) -> None:
+        """Although both are shown as the same redacted URL."""
+        with serving(SIZE) as origin:
+            transfer(f"{origin.url}?day=1&X-Amz-Signature=a", rclone)
+            again = transfer(f"{origin.url}?day=1&X-Amz-Signature=b", rclone, if_exists="skip_unchanged")
+            other = transfer(f"{origin.url}?day=2&X-Amz-Signature=b", rclone, if_exists="skip_unchanged")
+        assert (again.status, other.status) == ("skipped", "copied")
+
     def test_a_date_that_grows_strong_meanwhile_is_the_same_date(self, rclone: Store) -> None:
         """59 seconds old when probed, and over a minute when the stream is mended."""
         modified = http_date(59)
@@ -236,7 +244,7 @@ class TestDoubt:
         """The person on call must not look for what is missing."""
         blind = s3fault.refuse("HeadObject", 500, "InternalError").on(2, None)
         with serving(SIZE) as origin, S3FaultProxy(rclone.endpoint_url, blind) as proxy:
-            with pytest.raises(S3StreamError, match="The object is published, but could not be looked at"):
+            with pytest.raises(S3StreamError, match="The object is published, but could not be verified"):
                 transfer(origin.url, rclone, endpoint_url=proxy.endpoint_url)
             rclone.assert_holds("key", origin.resource.content)
 

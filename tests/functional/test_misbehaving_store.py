@@ -271,7 +271,9 @@ class TestComplete:
         trial.assert_copied()
         assert trial.operations.count("CreateMultipartUpload") == 1
         assert len(trial.proxy.parts()) == 3, "nothing is sent again"
-        assert "AbortMultipartUpload" not in trial.operations
+        rest = trial.operations[trial.operations.index("CompleteMultipartUpload") :]
+        if "AbortMultipartUpload" in rest:
+            assert rest.index("AbortMultipartUpload") > rest.index("HeadObject"), "first it is known to be published"
         statuses = [call.status for call in trial.proxy.of("CompleteMultipartUpload")]
         repeated = {200: "200, as AWS", 404: "NoSuchUpload"}.get(statuses[-1] or 0, str(statuses[-1]))
         store_table.note("Complete repeated after its answer was lost", s3_store.name, repeated)

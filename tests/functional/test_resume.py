@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import threading
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from airflow_s3stream.config import MiB
+from airflow_s3stream.engine.publish import MARKER
+from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import (
     IntegrityError,
     S3StreamError,
     SinkConflict,
+    SinkDenied,
     SinkUnavailable,
     SourceMissing,
     SourceUnavailable,
+    Stopped,
 )
 from airflow_s3stream.plan.resume import MAX_TOKEN
 from tests.support import faults, s3fault
@@ -201,6 +210,71 @@ class TestAfresh:
         with serving(SIZE) as origin:
             stopped(origin, localstack, state, CUT)
             self._again(state, origin, localstack, "the destination is another one", key="elsewhere")
+
+    def test_the_url_differs_in_its_query_only(self, localstack: Store) -> None:
+        """Two things may have one version and one length, and the values are shown nowhere."""
+        state = KeptState()
+        with serving(SIZE) as origin:
+            stopped(origin, localstack, state, CUT, url=f"{origin.url}?id=1")
+            origin.resource = Resource(SIZE, seed=5)
+            result = transfer(f"{origin.url}?id=2", localstack, resume=state.resume())
+            localstack.assert_holds("key", Content(SIZE, 5))
+        assert result.resumed_parts == 0
+
+    def test_the_url_differs_in_its_signature_only(self, localstack: Store) -> None:
+        state = KeptState()
+        with serving(SIZE) as origin:
+            stopped(origin, localstack, state, CUT, url=f"{origin.url}?id=1&X-Amz-Signature=a&X-Amz-Date=1")
+            result = transfer(f"{origin.url}?id=1&X-Amz-Signature=b&X-Amz-Date=2", localstack, resume=state.resume())
+            localstack.assert_holds("key", origin.resource.content)
+        assert result.resumed_parts
+
+    @pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (400, "ExpiredToken")])
+    def test_a_store_that_denies_everything_costs_no_upload(self, localstack: Store, status: int, code: str) -> None:
+        """It is named in the error, and in the state for a try that has the credentials."""
+        state = KeptState()
+        denied = [
+            s3fault.refuse(operation, status, code).always()
+            for operation in ("ListParts", "AbortMultipartUpload", "CreateMultipartUpload")
+        ]
+        with serving(SIZE) as origin, S3FaultProxy(localstack.endpoint_url, *denied) as proxy:
+            stopped(origin, localstack, state, CUT)
+            (upload,) = localstack.uploads()
+            with pytest.raises(SinkDenied, match=upload):
+                transfer(origin.url, localstack, endpoint_url=proxy.endpoint_url, resume=state.resume())
+            assert state.token.upload_id == upload
+            transfer(origin.url, localstack, resume=state.resume())
+        localstack.assert_holds("key", origin.resource.content)
+
+    @pytest.mark.parametrize("size", [1000, 12 * MiB])
+    def test_an_upload_that_cannot_be_removed_stays_in_the_state(self, localstack: Store, size: int) -> None:
+        """Although the copy itself is made, afresh."""
+        state = KeptState()
+        refused = s3fault.refuse("AbortMultipartUpload", 503, "SlowDown").always()
+        with serving(SIZE) as origin, S3FaultProxy(localstack.endpoint_url, refused) as proxy:
+            stopped(origin, localstack, state, CUT)
+            (upload,) = localstack.uploads()
+            origin.resource = Resource(size, etag='"v2"')
+            assert transfer(
+                origin.url, localstack, endpoint_url=proxy.endpoint_url, resume=state.resume()
+            ).status == "copied"  # fmt: skip
+            assert state.token.upload_id == upload
+            transfer(origin.url, localstack, resume=state.resume())
+        assert localstack.uploads() == []
+        assert state.text is None
+
+    @pytest.mark.parametrize("key", ["k" * 400, "д" * 120])
+    def test_an_upload_to_a_long_key_is_removed(self, localstack: Store, key: str) -> None:
+        """The token has but a digest of it."""
+        state = KeptState()
+        with serving(SIZE) as origin:
+            stopped(origin, localstack, state, CUT, key=key)
+            assert len(localstack.uploads()) == 1
+            origin.faults = [faults.status(410)]
+            with pytest.raises(SourceMissing):
+                transfer(origin.url, localstack, key, resume=state.resume())
+        localstack.assert_clean()
+        assert state.text is None
 
     def test_the_settings_are_others(self, localstack: Store) -> None:
         """The storage class was said when the upload was begun."""
@@ -409,6 +483,27 @@ class TestKeptOrNot:
                 )  # fmt: skip
             assert transfer(origin.url, localstack, resume=state.resume()).resumed_parts
 
+    def test_what_a_signal_raises_while_the_upload_is_begun_is_not_swallowed(self, localstack: Store) -> None:
+        """Airflow's execution_timeout comes once: a copy that went on would have none."""
+
+        class TimeIsUp(BaseException):
+            pass
+
+        def ring(number: int, frame: object) -> None:
+            raise TimeIsUp
+
+        state, held = KeptState(), s3fault.hold_answer("CreateMultipartUpload", 0.4)
+        before = signal.signal(signal.SIGUSR1, ring)
+        try:
+            with serving(SIZE) as origin, S3FaultProxy(localstack.endpoint_url, held) as proxy:
+                proxy.when_asked("CreateMultipartUpload", lambda: os.kill(os.getpid(), signal.SIGUSR1))
+                with pytest.raises(TimeIsUp):
+                    transfer(origin.url, localstack, endpoint_url=proxy.endpoint_url, resume=state.resume())
+                transfer(origin.url, localstack, resume=state.resume())
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+        localstack.assert_holds("key", origin.resource.content)
+
 
 class TestStateThatFails:
     """It costs the resumption, not the copy."""
@@ -420,6 +515,19 @@ class TestStateThatFails:
             assert transfer(origin.url, localstack, resume=state.resume(), listener=heard).status == "copied"
             localstack.assert_holds("key", origin.resource.content)
         assert f"no {name} today" in told(heard)
+
+    def test_a_state_that_cannot_be_read_is_not_written_over(self, localstack: Store) -> None:
+        """It may name an upload."""
+        state = KeptState()
+        with serving(SIZE) as origin:
+            stopped(origin, localstack, state, CUT)
+            (upload,) = localstack.uploads()
+            state.fails = ("load",)
+            assert transfer(origin.url, localstack, resume=state.resume()).status == "copied"
+            assert state.token.upload_id == upload
+            state.fails = ()
+            transfer(origin.url, localstack, resume=state.resume())
+        assert localstack.uploads() == []
 
     def test_what_was_not_saved_is_not_kept(self, localstack: Store) -> None:
         """Nobody would find it again."""
@@ -562,6 +670,28 @@ class TestTwoWriters:
             localstack.assert_holds("key", origin.resource.content)
         assert "does not check conditions" in told(heard)
 
+    def test_what_a_store_keeps_of_a_published_upload_is_removed(self, localstack: Store) -> None:
+        """As LocalStack does where a part is sent again at that moment: it publishes, answers 500, and lists it on."""
+        markers: list[str] = []
+
+        class Keeping(S3FaultProxy):
+            def _ask_store(self, body: Iterator[bytes], call: s3fault.Call) -> s3fault.Answer:
+                if call.operation == "CreateMultipartUpload":
+                    markers.append(call.head.get(f"x-amz-meta-{MARKER}"))
+                if call.operation == "CompleteMultipartUpload" and not localstack.keys():
+                    localstack.client.put_object(
+                        Bucket=localstack.bucket, Key="key", Body=origin.resource.content.bytes(),
+                        Metadata={MARKER: markers[0]}, ChecksumAlgorithm="CRC64NVME",
+                    )  # fmt: skip
+                return super()._ask_store(body, call)
+
+        state = KeptState()
+        with serving(12 * MiB) as origin, Keeping(localstack.endpoint_url) as proxy:
+            transfer(origin.url, localstack, endpoint_url=proxy.endpoint_url, resume=state.resume())
+            assert proxy.of("CompleteMultipartUpload")[0].status == 412
+        assert localstack.uploads() == []
+        assert state.text is None
+
     def test_tries_of_one_transfer_share_the_upload(self, localstack: Store) -> None:
         """The one before was thought dead and is not: both end well, whoever is first."""
         state = KeptState()
@@ -582,6 +712,83 @@ class TestTwoWriters:
             assert held.is_set()
             assert result.status == "copied"
             localstack.assert_holds("key", origin.resource.content)
+
+    @pytest.mark.parametrize("if_exists", ["overwrite", "fail", "skip"])
+    def test_a_try_whose_upload_was_completed_under_it_knows_the_object(
+        self, localstack: Store, if_exists: str
+    ) -> None:
+        """The other has cleared the state that they share."""
+        state = KeptState()
+        with serving(SIZE) as origin:
+            stopped(origin, localstack, state, CUT, if_exists=if_exists)
+
+            class Late(S3FaultProxy):
+                def _ask_store(self, body: Iterator[bytes], call: s3fault.Call) -> s3fault.Answer:
+                    with first:
+                        if call.operation == "UploadPart" and not localstack.keys():
+                            transfer(origin.url, localstack, resume=state.resume(), if_exists=if_exists)
+                    return super()._ask_store(body, call)
+
+            first = threading.Lock()
+            with Late(localstack.endpoint_url) as proxy:
+                result = transfer(
+                    origin.url, localstack, endpoint_url=proxy.endpoint_url, resume=state.resume(), if_exists=if_exists
+                )
+                assert proxy.operations.count("CreateMultipartUpload") == 0
+            assert result.status == "copied"
+            localstack.assert_holds("key", origin.resource.content)
+
+
+def _tells_no_checksum(call: s3fault.Call, answer: s3fault.Answer) -> s3fault.Answer:
+    return s3fault.Answer(answer.head, re.sub(rb"<Checksum.*</Checksum\w+>", b"", answer.body))
+
+
+class TestPublished:
+    """What comes after the object is there, and before that is known for certain."""
+
+    HIDDEN = s3fault.S3Fault("no checksum", "CompleteMultipartUpload", rewrite=_tells_no_checksum).always()
+
+    def test_a_look_that_fails_leaves_the_next_try_its_own_object(self, localstack: Store) -> None:
+        state = KeptState()
+        silent = s3fault.refuse("HeadObject", 503, "SlowDown").on(2, None)
+        with serving(12 * MiB) as origin:
+            with S3FaultProxy(localstack.endpoint_url, self.HIDDEN, silent) as proxy:
+                with pytest.raises(S3StreamError, match="The object is published, but could not be verified"):
+                    transfer(
+                        origin.url, localstack, endpoint_url=proxy.endpoint_url, resume=state.resume(), if_exists="fail"
+                    )  # fmt: skip
+            result = transfer(origin.url, localstack, resume=state.resume(), if_exists="fail")
+            localstack.assert_holds("key", origin.resource.content)
+        assert (result.status, result.verification) == ("copied", "crc64nvme")
+        assert state.text is None
+
+    def test_a_stop_while_it_is_looked_at(self, localstack: Store) -> None:
+        state, stop = KeptState(), StopFlag()
+        held = s3fault.hold_answer("HeadObject", 5).on(2)
+        with serving(12 * MiB) as origin, S3FaultProxy(localstack.endpoint_url, self.HIDDEN, held) as proxy:
+            proxy.when_asked("CompleteMultipartUpload", lambda: proxy.when_asked("HeadObject", stop_it))
+            stop_it = partial(stop.request, "the test says so")
+            with pytest.raises(Stopped, match="The object is published"):
+                transfer(
+                    origin.url, localstack, endpoint_url=proxy.endpoint_url, resume=state.resume(), stop=stop
+                )  # fmt: skip
+            assert transfer(origin.url, localstack, resume=state.resume()).status == "copied"
+
+
+class TestLostBeginning:
+    def test_a_stop_while_a_lost_upload_is_looked_for(self, localstack: Store) -> None:
+        """The state tells the next try to look again."""
+        state, stop = KeptState(), StopFlag()
+        lost = s3fault.lose_answer("CreateMultipartUpload")
+        held = s3fault.hold_answer("ListMultipartUploads", 5)
+        with serving(12 * MiB) as origin, S3FaultProxy(localstack.endpoint_url, lost, held) as proxy:
+            proxy.when_asked("ListMultipartUploads", lambda: stop.request("the test says so"))
+            with pytest.raises(Stopped, match="may have been begun"):
+                transfer(
+                    origin.url, localstack, endpoint_url=proxy.endpoint_url, resume=state.resume(), stop=stop
+                )  # fmt: skip
+            transfer(origin.url, localstack, resume=state.resume())
+        localstack.assert_holds("key", origin.resource.content)
 
 
 class TestInvalidPart:

@@ -5,23 +5,18 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 
 from demo.airflow_home import clean_environment
 from tests.support import servers
 from tests.support.airflowclient import AirflowClient, TaskAddress, Unanswered
 from tests.support.leash import REPOSITORY, Leashed
-from tests.support.servers import ServerUnavailable, free_port
+from tests.support.servers import Running, free_port
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-START_SECONDS = 300.0
-"""Half a minute on two cores of one's own."""
 _PATIENT = "60"
 """Seconds that Airflow's own calls may take on a busy machine; it gives them five, and fails the task."""
 
@@ -34,7 +29,7 @@ def aws_connection(endpoint_url: str) -> dict[str, str]:
     }
 
 
-class AirflowServer:
+class AirflowServer(Running):
     """
     Every process of a small Airflow, ready on entry and gone on exit, with all that their tasks started.
 
@@ -45,6 +40,10 @@ class AirflowServer:
     :param parallelism: tasks that may run at once.
     """
 
+    start_seconds = 300.0
+    """Half a minute on two cores of one's own."""
+    look_every = 0.2
+
     def __init__(
         self, folder: Path, dags: Path, settings: Mapping[str, str] | None = None, *, parallelism: int = 4
     ) -> None:
@@ -52,7 +51,6 @@ class AirflowServer:
         self._dags = dags
         self._parallelism = parallelism
         self._settings = settings or {}
-        self._process: Leashed | None = None
         self.client = AirflowClient(free_port())
 
     @property
@@ -92,26 +90,19 @@ class AirflowServer:
             **self._settings,
         }
 
-    def __enter__(self) -> Self:
+    def launch(self) -> Leashed:
         command = [sys.executable, "-m", "tests.support.airflowmain", str(self.folder), *COMPONENTS]
-        self._process = Leashed(command, self.folder / "main.log", self.environment())
+        return Leashed(command, self.folder / "main.log", self.environment())
+
+    def complaint(self) -> str:
+        ends = [f"{log.name}: {log.read_text(errors='replace')[-1500:]}" for log in self.folder.glob("*.log")]
+        return "\n".join(["Airflow did not start; the ends of its logs:", *ends])
+
+    def answers(self) -> bool:
         try:
-            self._wait_until_ready(self._process)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End every component, and every task that runs."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.stop()
+            return self.client.healthy() and self.client.ready_for_tasks() and bool(self.client.dags())
+        except Unanswered:
+            return False
 
     def output(self, component: str) -> str:
         """Return what a component has printed so far; the scheduler's has the lines of the task supervisors."""
@@ -127,17 +118,3 @@ class AirflowServer:
             )
             assert changed.rowcount == 1
             database.commit()
-
-    def _wait_until_ready(self, process: Leashed) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while not self._ready():
-            if process.ended or time.monotonic() > deadline:
-                ends = [f"{log.name}: {log.read_text(errors='replace')[-1500:]}" for log in self.folder.glob("*.log")]
-                raise ServerUnavailable("\n".join(["Airflow did not start; the ends of its logs:", *ends]))
-            time.sleep(0.2)
-
-    def _ready(self) -> bool:
-        try:
-            return self.client.healthy() and self.client.ready_for_tasks() and bool(self.client.dags())
-        except Unanswered:
-            return False

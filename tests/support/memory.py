@@ -58,7 +58,7 @@ class MemoryBody:
 class MemorySource:
     """A content with a version, which ``rewrite`` changes."""
 
-    name = "memory://content"
+    name = identity = "memory://content"
 
     def __init__(self, content: Content, stall_after: int | None = None) -> None:
         self._content = content

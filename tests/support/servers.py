@@ -32,33 +32,27 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-class Server:
-    """
-    One server process in a process group of its own, ready on entry and gone on exit.
+class Running:
+    """Something on the leash: ready on entry, and gone on exit with all that it started."""
 
-    :param folder: where it may write; its output goes to ``server.log`` there.
-    """
-
-    name = ""
-    ready_path = "/"
     start_seconds = 60.0
+    look_every = 0.05
+    _process: Leashed | None = None
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.endpoint_url = f"http://127.0.0.1:{self.port}"
-        self._process: Leashed | None = None
-
-    def command(self) -> list[str]:
+    def launch(self) -> Leashed:
+        """Start it."""
         raise NotImplementedError
 
-    def environment(self) -> Mapping[str, str]:
-        return {}
+    def answers(self) -> bool:
+        """Tell whether it is ready."""
+        raise NotImplementedError
+
+    def complaint(self) -> str:
+        """Say that it did not start, and what its logs say."""
+        raise NotImplementedError
 
     def __enter__(self) -> Self:
-        environment = {**os.environ, **self.environment()}
-        log = self.folder / "server.log"
-        self._process = Leashed(self.command(), log, environment)
+        self._process = self.launch()
         try:
             self._wait_until_ready(self._process)
         except BaseException:
@@ -72,20 +66,48 @@ class Server:
         self.stop()
 
     def stop(self) -> None:
-        """End the server and whatever it started."""
+        """End it and whatever it started."""
         process, self._process = self._process, None
         if process is not None:
             process.stop()
 
     def _wait_until_ready(self, process: Leashed) -> None:
         deadline = time.monotonic() + self.start_seconds
-        while not self._answers():
+        while not self.answers():
             if process.ended or time.monotonic() > deadline:
-                tail = (self.folder / "server.log").read_text(errors="replace")[-2000:]
-                raise ServerUnavailable(f"{self.name} did not start; the end of its log: {tail}")
-            time.sleep(0.05)
+                raise ServerUnavailable(self.complaint())
+            time.sleep(self.look_every)
 
-    def _answers(self) -> bool:
+
+class Server(Running):
+    """
+    One server process in a process group of its own.
+
+    :param folder: where it may write; its output goes to ``server.log`` there.
+    """
+
+    name = ""
+    ready_path = "/"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.endpoint_url = f"http://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+    def launch(self) -> Leashed:
+        return Leashed(self.command(), self.folder / "server.log", {**os.environ, **self.environment()})
+
+    def complaint(self) -> str:
+        tail = (self.folder / "server.log").read_text(errors="replace")[-2000:]
+        return f"{self.name} did not start; the end of its log: {tail}"
+
+    def answers(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
             connection.request("GET", self.ready_path)

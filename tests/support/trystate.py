@@ -51,12 +51,14 @@ class KeptState:
         return Resume(store=self, again=lambda: again)
 
 
-def stopped(origin: Origin, store: Store, state: KeptState, after: int, *, again: bool = True, **options: Any) -> str:
+def stopped(
+    origin: Origin, store: Store, state: KeptState, after: int, *, url: str = "", again: bool = True, **options: Any
+) -> str:
     """Copy until the origin has sent so many bytes more, then stop; return what the error says."""
     stop = StopFlag()
     origin.when_sent(after, lambda: stop.request("the test says so"))
     try:
-        result = transfer(origin.url, store, stop=stop, resume=state.resume(again=again), **options)
+        result = transfer(url or origin.url, store, stop=stop, resume=state.resume(again=again), **options)
     except Stopped as error:
         return str(error)
     raise AssertionError(f"it was not stopped: {result}")

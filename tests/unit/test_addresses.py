@@ -147,7 +147,7 @@ class TestPolicy:
     @pytest.mark.parametrize("given", [None, "", [], (), " , "])
     def test_nothing_is_nothing(self, given: Any) -> None:
         """A template may leave empty text."""
-        assert read_policy(given, given) == ConnectionPolicy()
+        assert read_policy(given) == ConnectionPolicy()
 
     @pytest.mark.parametrize(
         ("allow_private", "said"),
@@ -167,6 +167,16 @@ class TestPolicy:
         with pytest.raises(ConfigError) as caught:
             read_policy(allow_private)
         assert said in str(caught.value)
+
+    @pytest.mark.parametrize("given", [[], "[]", ",", " ", [""]])
+    def test_an_empty_list_of_hosts_is_not_every_host(self, given: Any) -> None:
+        """Whoever gave one meant to allow few."""
+        with pytest.raises(ConfigError, match="names no host; leave it out to allow every one"):
+            read_policy(None, given)
+
+    @pytest.mark.parametrize("given", [None, ""])
+    def test_what_is_not_given_allows_every_host(self, given: Any) -> None:
+        assert read_policy(None, given).allowed_hosts == ()
 
     @pytest.mark.parametrize(
         "host",

@@ -8,6 +8,8 @@ from inspect import isclass
 import pytest
 
 from airflow_s3stream import exceptions
+from airflow_s3stream.engine.events import Noted
+from airflow_s3stream.engine.reporting import describe
 
 KINDS = [k for k in vars(exceptions).values() if isclass(k) and issubclass(k, exceptions.S3StreamError)]
 
@@ -20,6 +22,17 @@ def test_every_error_survives_pickling_with_all_it_knows(kind: type[exceptions.S
     assert type(again) is kind
     assert vars(again) == vars(error)
     assert str(again) == str(error) == "went wrong (UploadPart s3://b/k) [after 2 earlier attempts]"
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [("ä b/c", "ä b/c"), ("\x1b]0;x\x07", "\\x1b]0;x\\x07"), ("a\nb\x9b", "a\\nb\\x9b"), ("\udc80", "\\udc80")],
+)
+def test_nothing_said_steers_a_terminal_or_forges_a_line(text: str, seen: str) -> None:
+    """Servers choose their reasons and headers, and whoever may upload chooses keys."""
+    assert exceptions.printable(text) == seen
+    assert str(exceptions.SourceMissing(text, op="GET", target=text)) == f"{seen} (GET {seen})"
+    assert describe(Noted(text=text)) == seen
 
 
 def test_what_happened_and_whether_to_retry_are_separate() -> None:

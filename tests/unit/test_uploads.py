@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from airflow_s3stream.config import MiB
 from airflow_s3stream.engine.uploads import abort_uploads, list_uploads
 from airflow_s3stream.engine.uploadtally import failure_of
-from airflow_s3stream.exceptions import ConfigError, SinkDenied, SinkError, SinkUnavailable
+from airflow_s3stream.exceptions import ConfigError, SinkDenied, SinkError, SinkUnavailable, printable
 from airflow_s3stream.plan.uploads import (
     NAMED,
     AbortResult,
@@ -23,7 +23,6 @@ from airflow_s3stream.plan.uploads import (
     UploadOptions,
     read_abort_options,
     read_upload_options,
-    shown,
 )
 from airflow_s3stream.plan.values import age
 
@@ -108,6 +107,19 @@ def test_age_counts_from_the_newest_part(older_than: float, last_part: datetime 
     assert UploadOptions(older_than=older_than).too_young(upload) == said
 
 
+def test_parts_of_unknown_age_are_no_reason_to_remove_them() -> None:
+    """A store may leave out LastModified: then an upload that is in use looks like one that is not."""
+    upload = replace(OURS, parts=7, last_part=None)
+    assert UploadOptions(older_than=2 * 86400).too_young(upload) == "the store does not tell when its parts came"
+    assert UploadOptions(older_than=0).too_young(upload) == ""
+
+
+@pytest.mark.parametrize("nothing", [None, "", " ", "None", "none"])
+def test_what_a_template_makes_of_nothing_is_the_default(nothing: Any) -> None:
+    """Or a sweep would take everybody's uploads for ours."""
+    assert read_abort_options(only_own=nothing).only_own is True
+
+
 def test_an_upload_begun_within_the_second_is_of_age_zero() -> None:
     """The Date header has no fractions, and what a store lists may have."""
     upload = replace(OURS, begun=NOW + timedelta(milliseconds=700))
@@ -118,7 +130,7 @@ def test_an_upload_begun_within_the_second_is_of_age_zero() -> None:
 @pytest.mark.parametrize(("key", "seen"), [("ä b/c", "ä b/c"), ("\x1b[2J", "\\x1b[2J"), ("a\nb", "a\\nb")])
 def test_a_key_cannot_steer_a_terminal(key: str, seen: str) -> None:
     """Whoever may upload chooses it."""
-    assert shown(key) == seen
+    assert printable(key) == seen
 
 
 def failure(kind: str, *, retryable: bool = False, key: str = "k") -> dict[str, Any]:
