@@ -94,9 +94,9 @@ class Beginning:
     def begin(self) -> Upload:
         """Begin a new upload."""
         limits, sink, headers, lost = self._run.limits, self._sink, self.headers(), []
+        limits.check()
         began = self._run.clock()
         self.unknown = True
-        limits.check()
         # Said before, so that the next try looks for an upload that was begun by a process that died at once; but not
         # over the name of one that could not be removed.
         if not self._handover.left:

@@ -11,6 +11,7 @@ from airflow_s3stream.config import CopyOptions, TransferResult
 from airflow_s3stream.engine.beginning import Beginning
 from airflow_s3stream.engine.cleanup import add, clean_up, keep_upload
 from airflow_s3stream.engine.copyresult import Results
+from airflow_s3stream.engine.decide import decide
 from airflow_s3stream.engine.events import Listener, Noted, Started
 from airflow_s3stream.engine.handover import Handover, Resume
 from airflow_s3stream.engine.move import Moved, Mover
@@ -18,7 +19,6 @@ from airflow_s3stream.engine.provenance import is_of, is_unchanged, object_heade
 from airflow_s3stream.engine.run import Chances, Run
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import (
-    IntegrityError,
     S3StreamError,
     SinkConflict,
     SinkDenied,
@@ -26,12 +26,12 @@ from airflow_s3stream.exceptions import (
     SourceRefused,
     UploadVanished,
 )
-from airflow_s3stream.plan.digests import COMBINABLE, Digest
-from airflow_s3stream.plan.parts import TransferPlan, make_plan
+from airflow_s3stream.plan.digests import Digest
 from airflow_s3stream.plan.resume import ResumeToken, new_token
 
 if TYPE_CHECKING:
     from airflow_s3stream.engine.protocols import Body, Sink, Source, StoredObject
+    from airflow_s3stream.plan.parts import TransferPlan
     from airflow_s3stream.plan.probe import Probe
 
 _PUBLISHED = "An earlier try has published the whole object already; nothing was sent again"
@@ -158,7 +158,8 @@ class _Copy:
             reason = (self._in_the_way() if existing is not None else None) or self._reason_to_skip(probe, existing)
             if reason:
                 return self._results.skipped(reason, existing, probe)
-            probe, plan, note = self._decide(probe, earlier)
+            part_size = earlier.part_size if earlier else None  # parts of another size would fit none that is stored
+            probe, plan, note = decide(probe, self._options, self._expected, self._source.name, part_size=part_size)
             if earlier is not None and (plan.mode, plan.part_size) != ("relay", earlier.part_size):
                 self._handover.drop(earlier, "the settings of memory or connections do not let parts be taken over")
                 self._earlier = earlier = None
@@ -240,30 +241,6 @@ class _Copy:
             raise SourceRefused(said, op="probe", target=self._source.name)
         return said
 
-    def _decide(self, probe: Probe, earlier: ResumeToken | None) -> tuple[Probe, TransferPlan, str]:
-        """Choose how to read; a probe without a size is given the expected one."""
-        options, expected = self._options, self._expected
-        if options.expected_size is not None:
-            if probe.size not in (None, options.expected_size):
-                raise IntegrityError(
-                    f"the source has {probe.size} bytes, expected_size is {options.expected_size}",
-                    op="probe",
-                    target=self._source.name,
-                )
-            probe = replace(probe, size=options.expected_size)
-        elif probe.size is None and probe.framing == "close" and expected is None:
-            raise SourceRefused(
-                "the source gives no length and marks the end by closing, which looks the same as breaking off; "
-                "give expected_size or expected_checksum",
-                op="probe",
-                target=self._source.name,
-            )
-        in_order = expected is not None and expected.algorithm not in COMBINABLE
-        if earlier is not None:  # parts of another size would fit none of those that are stored
-            options = replace(options, part_size=earlier.part_size)
-        plan = make_plan(options, probe.size, ranges=probe.relayable and not in_order)
-        return probe, plan, _why(probe, plan, expected if in_order else None)
-
     def _move(
         self, probe: Probe, plan: TransferPlan, note: str, body: Body,
         tokens: tuple[ResumeToken, ResumeToken | None], replaces: str | None,
@@ -319,18 +296,3 @@ class _Copy:
 def _is_ours(existing: StoredObject | None, earlier: ResumeToken | None) -> bool:
     """Whether an earlier try has published the object, and died before it could say so: no other writer's object."""
     return existing is not None and earlier is not None and is_of(existing, earlier)
-
-
-def _why(probe: Probe, plan: TransferPlan, in_order: Digest | None) -> str:
-    """Say in words why the source is read as it is."""
-    if plan.mode == "put":
-        return "small: one request"
-    if plan.mode == "relay":
-        return f"ranges pinned to {'ETag' if probe.validator and probe.validator.kind == 'etag' else 'Last-Modified'}"
-    if in_order is not None and probe.relayable:
-        return f"one stream: {in_order.algorithm} must see the bytes in order"
-    if probe.content_encoding:
-        return f"one stream: the source is encoded as {probe.content_encoding}"
-    if not probe.accepts_ranges:
-        return "one stream: the source has no ranges"
-    return "one stream: the source has no strong validator to pin ranges to"

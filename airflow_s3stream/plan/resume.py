@@ -30,7 +30,7 @@ class ResumeToken:
     """
 
     destination: str
-    """``s3://bucket/key``, or the digest of a long one, which cannot be aborted any more."""
+    """``s3://bucket/key``, or the digest of a long one, by which only a copy to the same key knows it."""
     source: str
     """Digest of the URL without user info and signature: a presigned one differs in each try."""
     request: str

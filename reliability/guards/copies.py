@@ -8,6 +8,7 @@ _PUBLISH = "airflow_s3stream/engine/publish.py"
 _HANDOVER = "airflow_s3stream/engine/handover.py"
 _TOKEN = "airflow_s3stream/plan/resume.py"
 _COPY = "airflow_s3stream/engine/copy.py"
+_DECIDE = "airflow_s3stream/engine/decide.py"
 _MOVE = "airflow_s3stream/engine/move.py"
 _BEGIN = "airflow_s3stream/engine/beginning.py"
 _SINK = "airflow_s3stream/engine/s3sink.py"
@@ -139,9 +140,9 @@ MUTATIONS = [
     ),
     Mutation(
         "the part size of the upload wins",
-        _COPY,
-        "            options = replace(options, part_size=earlier.part_size)",
-        "            pass",
+        _DECIDE,
+        "        options = replace(options, part_size=part_size)",
+        "        pass",
         tests(_RESUME, only="part_size_of_the_upload"),
     ),
     Mutation(
