@@ -140,14 +140,14 @@ def _tried(tool: str, trials: int) -> _Counts:
     counts = _Counts()
     for seed in range(trials):
         try:
-            with scene(seed) as scene:
-                counts.bad[LOST] += lose(tool, scene)
+            with scene(seed) as one:
+                counts.bad[LOST] += lose(tool, one)
             for row, number in ((TERM, signal.SIGTERM), (INT, signal.SIGINT)):
-                with scene(seed) as scene:
-                    counts.ran_on[row] += _strike(tool, scene, number) == 0
-                    counts.bad[row] += bool(scene.store.uploads())
-            with scene(seed) as scene:
-                left, twice = _again(tool, scene)
+                with scene(seed) as one:
+                    counts.ran_on[row] += _strike(tool, one, number) == 0
+                    counts.bad[row] += bool(one.store.uploads())
+            with scene(seed) as one:
+                left, twice = _again(tool, one)
                 counts.bad[KILL] += left
                 counts.twice.append(twice)
         except (AssertionError, OSError) as error:
