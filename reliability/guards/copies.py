@@ -220,7 +220,7 @@ MUTATIONS = [
         _BEGIN,
         "            if error.retryable:",
         "            if False:",
-        tests(_RESUME, only="denies_everything"),
+        tests(_RESUME, only="credentials_that_expire"),
     ),
     Mutation(
         "an earlier upload that cannot be removed stays in the state",

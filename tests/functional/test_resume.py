@@ -434,6 +434,17 @@ class TestKeptOrNot:
             assert state.token.upload_id == upload
             assert f"Multipart upload {upload} is kept for the next try. To remove it" in str(failed.value)
 
+    def test_credentials_that_expire_cost_no_upload(self, localstack: Store) -> None:
+        """The next try has others, and lists the parts."""
+        state = KeptState()
+        expired = s3fault.refuse("ListParts", 400, "ExpiredToken").always()
+        with serving(SIZE) as origin, S3FaultProxy(localstack.endpoint_url, expired) as proxy:
+            stopped(origin, localstack, state, CUT)
+            with pytest.raises(SinkDenied, match="is kept for the next try"):
+                transfer(origin.url, localstack, endpoint_url=proxy.endpoint_url, resume=state.resume())
+            assert transfer(origin.url, localstack, resume=state.resume()).resumed_parts
+        localstack.assert_holds("key", origin.resource.content)
+
     def test_wrong_bytes_are_not_kept(self, localstack: Store) -> None:
         state = KeptState()
         with serving(SIZE) as origin, pytest.raises(IntegrityError, match="aborted"):
