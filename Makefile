@@ -87,7 +87,7 @@ lowest: .lowest-venv/.stamp .localstack-venv/.stamp
 bench: .venv/.stamp
 	@$(BIN)/python -m benchmarks
 
-# The figures of docs/reliability.md: 45 minutes on two cores of one's own.
+# The figures of docs/reliability.md: 46 minutes on two cores of one's own.
 reliability: export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 reliability: .venv/.stamp .localstack-venv/.stamp
 	@$(BIN)/python -m reliability
