@@ -63,7 +63,7 @@ PARALLEL := --numprocesses 3 --dist loadscope
 # Airflow writes where it is imported; that must not be the user's own.
 test: export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 test: .venv/.stamp .localstack-venv/.stamp
-	@$(BIN)/python -m pytest $(PARALLEL)
+	@$(BIN)/python -m pytest $(PARALLEL) --numprocesses 4
 
 lint: .venv/.stamp
 	@$(BIN)/ruff check .
