@@ -279,6 +279,13 @@ MUTATIONS = [
         tests(_RESUME, only="not_swallowed"),
     ),
     Mutation(
+        "what comes too late is undone before the process may end",
+        "airflow_s3stream/engine/stop.py",
+        "            thread.join(linger)  # the",
+        "            pass  # the",
+        tests("unit/test_stop.py"),
+    ),
+    Mutation(
         "the loser takes its time to remove its upload",
         _MOVE,
         '            self._run.call("aborting the upload that is not needed", lambda: self._sink.abort(upload))',
