@@ -37,6 +37,7 @@ from tests.support.hostile import DOT_KEYS, HOSTILE_KEYS
 from tests.support.readstore import BUCKET, KEYS, ReadStore, key_of
 from tests.support.servers import free_port
 from tests.support.tls import Authority
+from tests.support.waiting import SOON
 
 SIZE = 300_000
 TIMEOUTS = Timeouts(connect=2, read=1, stall=1)
@@ -463,7 +464,7 @@ class TestWaiting:
             ends = time.monotonic() + 0.4
             while (left := ends - time.monotonic()) > 0:
                 assert reader.poll(left) == []
-            assert time.monotonic() - ends < 0.3
+            assert time.monotonic() - ends < SOON
 
     def test_another_thread_wakes_poll(self, make: Make, store: ReadStore) -> None:
         """At once; and a wake that comes first is not lost."""
@@ -474,8 +475,8 @@ class TestWaiting:
             if not delay:
                 timer.join()
             began = time.monotonic()
-            reader.poll(5)
-            assert time.monotonic() - began < 1
+            reader.poll(60)
+            assert time.monotonic() - began < SOON
             timer.join()
 
     def test_a_get_that_is_dropped_is_not_given(self, make: Make, store: ReadStore) -> None:
@@ -524,7 +525,7 @@ class TestWaiting:
         began = time.monotonic()
         reader.close()
         reader.close()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < SOON
         reader.wake()  # a late one harms nobody
         ends = time.monotonic() + 5
         while (_descriptors(store), threading.active_count()) > before:

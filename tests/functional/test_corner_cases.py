@@ -38,6 +38,7 @@ from tests.support.origin import Origin, serving
 from tests.support.resource import Redirect, Resource, http_date
 from tests.support.s3fault import S3Fault, S3FaultProxy
 from tests.support.transfers import EAGER, Recorder, quick, transfer
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from tests.support.stores import Store
@@ -206,7 +207,7 @@ class TestDoubt:
             proxy.when_asked("CreateMultipartUpload", lambda: stop.request("enough"))
             with pytest.raises(Stopped):
                 transfer(origin.url, rclone, endpoint_url=proxy.endpoint_url, stop=stop)
-            wait_until(lambda: "AbortMultipartUpload" in proxy.operations)
+            wait_for(lambda: "AbortMultipartUpload" in proxy.operations)
         assert rclone.uploads() == []
 
     def test_an_upload_is_aborted_again_when_parts_were_still_under_way(self, rclone: Store) -> None:
@@ -216,7 +217,7 @@ class TestDoubt:
 
             def end() -> None:
                 # All are at the store, and their senders wait for its word.
-                wait_until(lambda: sum(call.received for call in proxy.of("UploadPart")) >= SIZE)
+                wait_for(lambda: sum(call.received for call in proxy.of("UploadPart")) >= SIZE)
                 stop.request("enough")
 
             threading.Thread(target=end).start()
@@ -278,7 +279,7 @@ class TestDoubt:
                     return len(rclone.get("key")) == SMALL
                 return False
 
-            wait_until(there)
+            wait_for(there)
 
     def test_the_command_to_abort_can_be_pasted(self, rclone: Store) -> None:
         """Quoted, and for the store that was used."""
@@ -395,13 +396,6 @@ class TestInput:
         with serving(SMALL) as origin:
             transfer(origin.url, rclone, headers={"X-Token": None})  # type: ignore[dict-item]
             assert origin.exchanges[0].header("X-Token") is None
-
-
-def wait_until(condition: object, seconds: float = 30) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < ends, "it did not happen"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("size", [SMALL, SIZE], ids=["put", "parts"])

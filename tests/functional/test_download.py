@@ -31,6 +31,7 @@ from tests.support import faults, readlies
 from tests.support.downloads import entry_of, expected, fetch, files, litter, row, rows, shards
 from tests.support.hostile import BACKSLASH_KEYS, DOT_KEYS, PLAIN_KEYS
 from tests.support.readstore import ReadStore, key_of
+from tests.support.waiting import SOON, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -416,7 +417,7 @@ class TestPace:
         """Three hundred objects of 50 ms take 15 s one by one."""
         store.fill(300)
         store.faults = [readlies.gets(readlies.slow(0.05))]
-        assert fetch(store, to, connections=60).seconds < 3
+        assert fetch(store, to, connections=60).seconds < SOON
         assert store.peak_busy > 30
 
     def test_bandwidth_is_kept_to(self, store: ReadStore, to: Path) -> None:
@@ -424,7 +425,7 @@ class TestPace:
             store.put(f"p/{number:02d}", 100_000)
         began = time.monotonic()
         fetch(store, to, max_bandwidth=2_000_000)
-        assert 1.5 < time.monotonic() - began < 6
+        assert 1.5 < time.monotonic() - began < SOON
 
     @pytest.mark.parametrize("latency", [0.005, 0.03])
     def test_a_store_that_throttles_gets_fewer_requests(self, store: ReadStore, to: Path, latency: float) -> None:
@@ -473,7 +474,7 @@ class TestPace:
         began = time.monotonic()
         with pytest.raises(SourceUnavailable):
             fetch(gone, to)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < SOON
 
     @pytest.mark.parametrize("stalls", [True, False])
     def test_the_deadline_ends_it(self, store: ReadStore, to: Path, stalls: bool) -> None:
@@ -488,14 +489,14 @@ class TestPace:
         began = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             fetch(store, to, timeouts=replace(PATIENT, deadline=1.0))
-        assert 0.9 < time.monotonic() - began < 2.5
+        assert 0.9 < time.monotonic() - began < SOON
         assert litter(to) == []
 
 
 class TestStop:
     @pytest.mark.parametrize("hang", ["gets", "listings", "heads", "nothing", "ranges"])
     @pytest.mark.parametrize("sink", ["files", "tar"])
-    def test_a_stop_ends_it_within_two_seconds(self, store: ReadStore, to: Path, hang: str, sink: str) -> None:
+    def test_a_stop_ends_it_at_once(self, store: ReadStore, to: Path, hang: str, sink: str) -> None:
         """Whatever it is waiting for; no thread, no descriptor and no temporary file stays."""
         from tests.support.downloads import PATIENT
 
@@ -511,19 +512,16 @@ class TestStop:
         store.faults = [stall]
         if hang in ("heads",):
             store.faults.append(readlies.gets(readlies.slow(0.05)))
-        stop, before = StopFlag(), threading.active_count()
+        stop = StopFlag()
         timer = threading.Timer(0.5, stop.request, ["enough"])
         began = time.monotonic()
         timer.start()
         with pytest.raises(Stopped, match="enough"):
             fetch(store, to, stop=stop, timeouts=PATIENT, sink=sink)
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < SOON
         timer.join()
         assert litter(to) == []
-        ends = time.monotonic() + 2
-        while (left := _threads_of_the_package()) and time.monotonic() < ends:
-            time.sleep(0.02)
-        assert left == [], before
+        wait_for(lambda: not _threads_of_the_package(), SOON)
 
     def test_a_stop_that_was_asked_for_before_is_obeyed(self, store: ReadStore, to: Path) -> None:
         """Without a request."""

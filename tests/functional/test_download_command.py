@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from tests.support.commands import COMMAND, Done, Fetch, Run, in_a_process, on_a
 from tests.support.downloads import expected, files, litter, rows, shards
 from tests.support.readstore import ReadStore
 from tests.support.tls import Authority
+from tests.support.waiting import SOON, wait_for
 
 
 @pytest.fixture
@@ -184,10 +184,10 @@ class TestWhat:
             assert process.stdin
             process.stdin.write(b"p/a.csv\np/b.csv\n")
             process.stdin.flush()
-            time.sleep(1.5)
+            wait_for(lambda: len(filled.gets) == 2)
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(2.5)
+                process.wait(SOON)
                 late = False
             except subprocess.TimeoutExpired:
                 late = True

@@ -17,6 +17,7 @@ from tests.support import faults, readlies
 from tests.support.downloads import expected, files, litter, rows
 from tests.support.readstore import BUCKET, ReadStore
 from tests.support.stores import Store
+from tests.support.waiting import SOON
 
 pytestmark = pytest.mark.airflow
 
@@ -132,7 +133,7 @@ class TestHook:
         began = time.monotonic()
         with pytest.raises(Stopped, match="enough"):
             busy.download_prefix(f"s3://{BUCKET}/p/", to)
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < SOON
         timer.join()
         assert litter(to) == []
 
@@ -230,7 +231,7 @@ class TestOperator:
         assert value["objects"] + value["skipped"] == 200
 
     def test_on_kill_makes_execute_raise(self, store: ReadStore, to: Path) -> None:
-        """Within two seconds, with no temporary file left."""
+        """At once, with no temporary file left."""
         store.put("p/large", 40 * MiB)
         store.fill(100)
         store.faults = [readlies.gets(faults.stall_after(100))]
@@ -240,7 +241,7 @@ class TestOperator:
         began = time.monotonic()
         with pytest.raises(Stopped, match="killed"):
             running.execute({})
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < SOON
         timer.join()
         assert litter(to) == []
 

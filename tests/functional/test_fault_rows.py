@@ -36,23 +36,15 @@ from tests.support.resource import Reply, Request, Resource
 from tests.support.s3fault import Call, S3Fault, S3FaultProxy
 from tests.support.sources import LOOPBACK, http_source
 from tests.support.transfers import EAGER, PART, QUICK, Recorder, quick, transfer
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.support.s3calls import Answer
     from tests.support.stores import Store
     from tests.support.tls import Authority
 
 SIZE = 12 * MiB  # three parts
 OLD = b"old"
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not happen"
-        time.sleep(0.05)
 
 
 class TestSource:
@@ -305,9 +297,9 @@ def test_signals_during_the_abort_change_nothing(moto: Store) -> None:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
-            wait_until(lambda: len(moto.uploads()) == 1 and len(origin.exchanges) >= 8)
+            wait_for(lambda: len(moto.uploads()) == 1 and len(origin.exchanges) >= 8)
             process.send_signal(signal.SIGTERM)
-            wait_until(lambda: "AbortMultipartUpload" in proxy.operations)
+            wait_for(lambda: "AbortMultipartUpload" in proxy.operations)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT):
                 process.send_signal(number)
             _, errors = process.communicate(timeout=60)

@@ -21,7 +21,7 @@ from airflow_s3stream.plan.getting import GetOptions
 from airflow_s3stream.plan.objects import ObjectEntry
 from tests.support import readlies
 from tests.support.downloads import client_of, expected, fetch, files
-from tests.support.faults import Fault
+from tests.support.faults import Fault, Request
 from tests.support.reading import read_all
 from tests.support.readstore import BUCKET, ReadStore
 from tests.unit.test_retry import Clock
@@ -104,14 +104,16 @@ def test_a_part_is_not_the_whole(store: ReadStore) -> None:
 def test_a_hiccup_over_all_connections_is_survived(store: ReadStore, tmp_path: Path) -> None:
     """A fraction of a second of errors, while a hundred GETs are under way, with the default patience."""
     store.fill(600)
-    began = time.monotonic()
+    began: list[float] = []
 
-    def hiccup() -> bool:
-        return 0.1 < time.monotonic() - began < 0.4
+    def hiccup(request: Request) -> bool:
+        if request.number > 100:
+            began.append(time.monotonic())
+        return bool(began) and time.monotonic() - began[0] < 0.3
 
     store.faults = [
         readlies.gets(readlies.slow(0.005)),
-        readlies.gets(readlies.refuse(500, "InternalError")).where(lambda _: hiccup()),
+        readlies.gets(readlies.refuse(500, "InternalError")).where(hiccup),
     ]
     result = fetch(store, tmp_path / "to", connections=100, retry=RetryPolicy())
     assert result.objects == 600

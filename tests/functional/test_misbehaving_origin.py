@@ -43,6 +43,7 @@ from tests.support.resource import Redirect, Request, http_date
 from tests.support.stores import Store
 from tests.support.tls import Authority
 from tests.support.transfers import EAGER, PART, Recorder, quick, transfer
+from tests.support.waiting import SOON
 
 SIZE = 12 * MiB  # two full parts and a piece
 SMALL = 100_000  # one PutObject
@@ -70,7 +71,7 @@ def store(rclone: Store) -> Store:
 def no_threads_left() -> Iterator[None]:
     """Fail if a worker of the transfer is still alive a moment after it ended."""
     yield
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + SOON
     while left := [thread.name for thread in threading.enumerate() if thread.name.startswith("s3stream")]:
         assert time.monotonic() < deadline, left
         time.sleep(0.02)
@@ -215,7 +216,7 @@ class TestSilence:
         began = time.monotonic()
         with serving(SIZE, faults.stall_after(FRACTION)) as origin, pytest.raises((SourceStalled, SourceUnavailable)):
             transfer(origin.url, store, retry=patience, timeouts=quick(read=0.5, stall=0.5))
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < SOON
         assert store.get("key") == b"old"
 
     def test_drip_is_a_stall(self, store: Store) -> None:
@@ -225,7 +226,7 @@ class TestSilence:
         with serving(SIZE, faults.drip(10, 0.05), **STREAM) as origin:
             with pytest.raises(SourceStalled):
                 transfer(origin.url, store, retry=patience, timeouts=quick(read=0.5, stall=0.5))
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < SOON
         assert store.get("key") == b"old"
         assert store.uploads() == []
 
@@ -239,7 +240,7 @@ class TestSilence:
         began = time.monotonic()
         with serving(SMALL, faults.header_flood(60), faults.head_drip(0.2)) as origin:
             assert_refused(origin.url, store, DeadlineExceeded, timeouts=quick(deadline=1.5))
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < SOON
 
     @MODES
     def test_deadline_ends_a_slow_transfer(self, store: Store, about: dict[str, Any]) -> None:
@@ -247,10 +248,10 @@ class TestSilence:
         began = time.monotonic()
         with serving(SIZE, faults.drip(64 * 1024, 0.1), **about) as origin:
             assert_refused(origin.url, store, DeadlineExceeded, timeouts=quick(deadline=1.0))
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < SOON
 
     @MODES
-    def test_stop_is_heard_within_a_second(self, store: Store, about: dict[str, Any]) -> None:
+    def test_stop_is_heard_at_once(self, store: Store, about: dict[str, Any]) -> None:
         """While every worker waits for bytes that do not come."""
         stop, when = StopFlag(), [0.0]
 
@@ -264,7 +265,7 @@ class TestSilence:
             assert_refused(origin.url, store, Stopped, stop=stop, timeouts=quick(read=20, stall=20))
             took = time.monotonic() - when[0]
             timer.join()
-        assert took < 1.5
+        assert took < SOON
 
 
 class TestThrottling:
@@ -282,7 +283,7 @@ class TestThrottling:
         began = time.monotonic()
         with serving(SMALL, fault.once()) as origin:
             assert_copied(origin, store)
-        assert 0.9 <= time.monotonic() - began < 4
+        assert 0.9 <= time.monotonic() - began < SOON
 
     def test_absurd_retry_after_is_capped(self, store: Store) -> None:
         """A source cannot put a task to sleep for thirty years."""
@@ -290,7 +291,7 @@ class TestThrottling:
         began = time.monotonic()
         with serving(SMALL, faults.throttle(503, "1000000000").once()) as origin:
             assert_copied(origin, store, retry=patience)
-        assert 0.3 <= time.monotonic() - began < 3
+        assert 0.3 <= time.monotonic() - began < SOON
 
     def test_part_throttled_midway_is_continued(self, store: Store) -> None:
         """Other parts are not given up for it."""

@@ -37,6 +37,7 @@ from tests.support.s3fault import Call, S3Fault, S3FaultProxy
 from tests.support.stores import Store
 from tests.support.storetable import StoreTable
 from tests.support.transfers import EAGER, Recorder, quick, transfer
+from tests.support.waiting import SOON, wait_for
 from tests.support.wire import Head, without
 
 SIZE = 12 * MiB  # three parts
@@ -197,7 +198,7 @@ class TestParts:
         trial = Trial(store, silent, ranges=ranges, store_timeouts=Timeouts(connect=1, read=0.8))
         trial.assert_copied()
         assert trial.repeated() == [2]
-        assert trial.took < 6
+        assert trial.took < SOON
 
     def test_source_and_store_that_both_break_do_not_multiply_attempts(self, store: Store) -> None:
         """A part has one number of attempts, whichever side spends them."""
@@ -246,7 +247,7 @@ class TestThrottling:
         """The store knows best."""
         trial = Trial(store, s3fault.refuse("UploadPart", 503, "SlowDown", Retry_After="1").on_part(2))
         trial.assert_copied()
-        assert 1 <= trial.took < 5
+        assert 1 <= trial.took < SOON
 
 
 LOST = [
@@ -516,7 +517,7 @@ class TestAbort:
         silent = s3fault.hold_answer("AbortMultipartUpload", 30).always()
         trial = Trial(store, self.REFUSED, silent)
         assert isinstance(trial.error, SinkDenied)
-        assert trial.took < 6
+        assert trial.took < SOON
 
 
 class TestIntegrity:
@@ -665,13 +666,8 @@ class TestStop:
             proxy.when_asked("CreateMultipartUpload", lambda: stop.request("the test says so"))
             with pytest.raises(Stopped):
                 transfer(origin.url, store, endpoint_url=proxy.endpoint_url, stop=stop)
-            deadline = time.monotonic() + 30
-            while "AbortMultipartUpload" not in proxy.operations or len(store.uploads()) != refused:
-                assert time.monotonic() < deadline, (proxy.operations, store.uploads())
-                time.sleep(0.05)
-            while any(thread.name.startswith("s3stream") for thread in threading.enumerate()):
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            wait_for(lambda: "AbortMultipartUpload" in proxy.operations and len(store.uploads()) == refused)
+            wait_for(lambda: not any(thread.name.startswith("s3stream") for thread in threading.enumerate()))
         assert store.get("key") == OLD
 
     def test_deadline_ends_the_wait_for_a_silent_store(self, store: Store) -> None:
@@ -679,7 +675,7 @@ class TestStop:
         hang = s3fault.hold_answer("UploadPart", 30).always()
         trial = Trial(store, hang, timeouts=quick(deadline=1.0))
         trial.assert_failed(DeadlineExceeded)
-        assert trial.took < 5
+        assert trial.took < SOON
 
 
 def test_origin_is_not_asked_for_more_than_is_needed(store: Store) -> None:

@@ -37,6 +37,7 @@ from tests.support.content import Quiet
 from tests.support.downloads import HASTY, PATIENT, client_of
 from tests.support.getting import ENDLESS, PART, hurried, opened, options_of, ranges, read
 from tests.support.readstore import BUCKET, ReadStore
+from tests.support.waiting import SOON, wait_for
 
 SIZE = 9 * PART + 77
 SLACK = 4 * MiB
@@ -56,7 +57,7 @@ def _nothing_stays() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     assert MEMORY.held == 0
-    ends = time.monotonic() + 3
+    ends = time.monotonic() + SOON
     while left := [one.name for one in set(threading.enumerate()) - before if one.name.startswith("s3stream")]:
         assert time.monotonic() < ends, left
         time.sleep(0.02)
@@ -552,7 +553,7 @@ class TestFailures:
             began = time.monotonic()
             with pytest.raises(Stopped, match="enough"):
                 stream.read()
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < SOON
         timer.join()
 
     def test_a_deadline_ends_it(self, store: ReadStore) -> None:
@@ -574,11 +575,9 @@ class TestFailures:
 
             thread = threading.Thread(target=work)
             thread.start()
-            ends = time.monotonic() + 5
-            while not store.sent and time.monotonic() < ends:
-                time.sleep(0.02)
+            wait_for(lambda: store.sent)
             stream.close()
-            thread.join(5)
+            thread.join(SOON)
             assert not thread.is_alive()
         assert isinstance(outcome[0], ValueError | S3StreamError)
 

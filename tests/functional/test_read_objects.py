@@ -28,6 +28,7 @@ from tests.support.hostile import HOSTILE_KEYS
 from tests.support.reading import read_all
 from tests.support.readstore import ReadStore, key_of
 from tests.support.stores import Store
+from tests.support.waiting import SOON
 
 
 @pytest.fixture(autouse=True)
@@ -183,10 +184,10 @@ class TestEnding:
         assert [key for key, _ in islice(reading, 20)] == keys[:20]
         began = time.monotonic()
         reading.close()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < SOON
         assert_nothing_runs()
 
-    def test_a_stop_is_noticed_within_two_seconds(self, store: ReadStore) -> None:
+    def test_a_stop_is_noticed_at_once(self, store: ReadStore) -> None:
         store.fill(50)
         store.faults = [readlies.gets(faults.stall_after(10))]
         stop = StopFlag()
@@ -195,7 +196,7 @@ class TestEnding:
         began = time.monotonic()
         with pytest.raises(Stopped, match="enough"):
             list(read_all(store, list(store.objects), stop=stop, timeouts=PATIENT))
-        assert time.monotonic() - began < 2.3
+        assert time.monotonic() - began < SOON
         timer.join()
         assert_nothing_runs()
 
@@ -255,11 +256,11 @@ class TestMemory:
 
     def test_a_small_memory_is_not_a_slow_one(self, store: ReadStore) -> None:
         """Room that the caller makes is used at once, not at the next look at the clock."""
-        keys = store.fill(60, 200_000)
+        keys = store.fill(600, 200_000)
         entries = [entry_of(store.objects[key]) for key in keys]
         began = time.monotonic()
         check(store, list(read_all(store, entries, max_memory=MiB)), keys)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < SOON
 
     def test_memory_stays_within_what_is_allowed(self, store: ReadStore) -> None:
         """300 MB through 16 MiB, in a process of its own, by a reader that keeps nothing."""
@@ -311,7 +312,7 @@ def _grown(store: ReadStore, *, count: int, max_memory: int) -> int:
 
 def assert_nothing_runs() -> None:
     """Fail if a thread of the package is still there a moment later."""
-    ends = time.monotonic() + 2
+    ends = time.monotonic() + SOON
     while left := [one.name for one in threading.enumerate() if one.name.startswith("s3stream")]:
         assert time.monotonic() < ends, left
         time.sleep(0.02)

@@ -26,7 +26,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_s3stream.config import MiB
 from tests.support import faults, s3fault, servers
-from tests.support.commands import wait_for
 from tests.support.content import PERIOD, Content
 from tests.support.faults import Fault
 from tests.support.leash import Leashed
@@ -36,6 +35,7 @@ from tests.support.resource import Redirect, Resource, http_date
 from tests.support.s3fault import S3Fault, S3FaultProxy
 from tests.support.stores import Store
 from tests.support.tls import Authority
+from tests.support.waiting import SOON, wait_for
 
 FIVE = TransferConfig(multipart_threshold=5 * MiB, multipart_chunksize=5 * MiB, max_concurrency=2)
 
@@ -125,7 +125,7 @@ class TestHonestOrigin:
             connection.getresponse().read(10)
             began = time.monotonic()
         connection.close()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < SOON
 
     def test_tls_is_trusted_through_our_authority_only(self, authority: Authority, session: requests.Session) -> None:
         """A certificate that is expired or for another host is refused."""

@@ -14,13 +14,13 @@ import pytest
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import SinkDenied, SinkError, SinkMissing, SinkUnavailable, Stopped
 from tests.support import wire
-from tests.support.commands import wait_for
 from tests.support.s3calls import Answer, Call
 from tests.support.s3fault import S3Fault, S3FaultProxy, hold_answer, lose_answer, refuse
 from tests.support.stores import Store
 from tests.support.storetable import StoreTable
 from tests.support.transfers import Recorder
 from tests.support.uploads import PART, leave, leave_as_others, listed, sweep
+from tests.support.waiting import wait_for
 from tests.support.wire import Head
 
 _ODD_KEYS = ["a b", "a+b", "a%2Bb", "ä/€", "q&<r>"]

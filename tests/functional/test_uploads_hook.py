@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from airflow_s3stream.exceptions import ConfigError, SinkDenied, SinkUnavailable, Stopped
-from tests.support.commands import wait_for
 from tests.support.s3fault import S3Fault, S3FaultProxy, hold_answer, refuse
 from tests.support.stores import Store
 from tests.support.uploads import leave, leave_as_others
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.airflow
 

@@ -19,11 +19,11 @@ from tests.support import s3fault
 from tests.support.airflowclient import PATIENCE
 from tests.support.airflowcopy import CONNECTIONS, ONCE, PART, WITH_RETRY, AirflowCopy, held_from
 from tests.support.airflowserver import AirflowServer
-from tests.support.commands import wait_for
 from tests.support.processes import OtherProcess
 from tests.support.s3fault import S3FaultProxy
 from tests.support.sigterms import run_round
 from tests.support.stores import Store
+from tests.support.waiting import wait_for
 
 PARTS = 8
 STORED = 4

@@ -10,12 +10,12 @@ from typing import Self
 
 from airflow_s3stream.config import MiB
 from tests.support.airflowclient import PATIENCE, AirflowClient, Task
-from tests.support.commands import wait_for
 from tests.support.faults import Fault
 from tests.support.origin import Origin
 from tests.support.processes import OtherProcess
 from tests.support.resource import Resource
 from tests.support.stores import Store
+from tests.support.waiting import wait_for
 
 # As the DAGs in tests/integration/dags have them.
 PART = 5 * MiB

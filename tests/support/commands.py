@@ -7,8 +7,7 @@ import os
 import pty
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,10 +115,3 @@ def on_a_small_disk(command: Sequence[str], directory: Path, options: str, look:
     mount_point(directory)
     run = f"mount -t tmpfs -o {options} tmpfs {directory} && {' '.join(command)}"
     return in_a_process([*APART, "bash", "-c", f"{run}; code=$?; {look}; exit $code"])
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "nothing happened"
-        time.sleep(0.02)

@@ -31,9 +31,9 @@ from tests.support import faults, servers
 from tests.support.airflowclient import PATIENCE, AirflowClient, Unanswered
 from tests.support.airflowcopy import CONNECTIONS, ONCE, PART, WITH_RETRY, AirflowCopy
 from tests.support.airflowserver import AirflowServer, aws_connection
-from tests.support.commands import wait_for
 from tests.support.faults import Fault
 from tests.support.stores import Store
+from tests.support.waiting import wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DAGS = REPOSITORY / "tests" / "integration" / "dags"
