@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 from botocore.exceptions import ClientError, FlexibleChecksumError
 
 from airflow_s3stream.config import KiB
+from airflow_s3stream.engine.mailbox import Mailbox
 from airflow_s3stream.engine.reader import ANSWER_LIMIT, ATTRIBUTES
 from airflow_s3stream.engine.s3errors import translate
 from airflow_s3stream.engine.stop import POLL
@@ -52,7 +53,7 @@ class Boto3Reader:
         self._bucket = bucket
         self._notify = notify
         self._asked: SimpleQueue[Get | None] = SimpleQueue()
-        self._ended: SimpleQueue[Get | None] = SimpleQueue()
+        self._ended: Mailbox[Get | None] = Mailbox()
         self._threads = 0
         self._open: set[Get] = set()
         self._closed = False

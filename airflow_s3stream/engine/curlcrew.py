@@ -10,10 +10,11 @@ import os
 import threading
 from collections import deque
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TYPE_CHECKING
 
 from airflow_s3stream.engine.curlreader import CurlReader
+from airflow_s3stream.engine.mailbox import Mailbox
 from airflow_s3stream.engine.stop import POLL
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class CurlCrew:
     """
 
     def __init__(self, address: Address, *, connections: int, timeouts: Timeouts, threads: int) -> None:
-        self._ended: SimpleQueue[Get | BaseException | None] = SimpleQueue()
+        self._ended: Mailbox[Get | BaseException | None] = Mailbox()
         each = -(-connections // threads)
         self._workers = [
             _Worker(CurlReader(address, connections=each, timeouts=timeouts), f"s3stream-curl-{number}", self._ended)
@@ -117,7 +118,7 @@ class _Worker:
     :ivar open: GETs that it has been given and that have not ended; the crew counts.
     """
 
-    def __init__(self, reader: CurlReader, name: str, ended: SimpleQueue[Get | BaseException | None]) -> None:
+    def __init__(self, reader: CurlReader, name: str, ended: Mailbox[Get | BaseException | None]) -> None:
         self.reader = reader
         self.open = 0
         self._ended = ended

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TYPE_CHECKING, Protocol
 
+from airflow_s3stream.engine.mailbox import Mailbox
 from airflow_s3stream.engine.pace import CHUNK
-from airflow_s3stream.engine.protocols import Body, CompletedPart, Sink, Source, Upload
 from airflow_s3stream.engine.relayedpart import RelayedPart
 from airflow_s3stream.engine.retrying import Tries
 from airflow_s3stream.engine.stop import POLL
@@ -17,6 +17,7 @@ from airflow_s3stream.exceptions import S3StreamError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from airflow_s3stream.engine.protocols import Body, CompletedPart, Sink, Source, Upload
     from airflow_s3stream.engine.run import Run
     from airflow_s3stream.plan.digests import Algorithm
     from airflow_s3stream.plan.parts import Part
@@ -148,7 +149,7 @@ class Ahead:
         self._relay = relay
         self._part: Part | None = None
         self._body: Body | None = None
-        self._opening: SimpleQueue[Body | S3StreamError] | None = None
+        self._opening: Mailbox[Body | S3StreamError] | None = None
         self._dropped = False
 
     def fetch(self) -> None:
@@ -190,7 +191,8 @@ class Ahead:
         self._part, self._body = self._relay.take()
         if self._part is None or self._body is not None:
             return
-        span, opening = self._part.span, SimpleQueue[Body | S3StreamError]()
+        span = self._part.span
+        opening: Mailbox[Body | S3StreamError] = Mailbox()
         self._opening = opening
 
         def run() -> None:
@@ -203,7 +205,7 @@ class Ahead:
 
         threading.Thread(target=run, name="s3stream-open", daemon=True).start()
 
-    def _wait(self, opening: SimpleQueue[Body | S3StreamError]) -> Body | S3StreamError:
+    def _wait(self, opening: Mailbox[Body | S3StreamError]) -> Body | S3StreamError:
         while True:
             try:
                 return opening.get(timeout=POLL)
@@ -211,7 +213,7 @@ class Ahead:
                 self._relay.run.limits.check()
 
 
-def _close_one(opening: SimpleQueue[Body | S3StreamError]) -> None:
+def _close_one(opening: Mailbox[Body | S3StreamError]) -> None:
     """Close what has been opened, if it has; whoever takes it out of the queue is the one to close it."""
     with suppress(Empty):
         opened = opening.get_nowait()

@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_s3stream.engine.events import Event, Listener, Progressed, Retried
+from airflow_s3stream.engine.mailbox import Mailbox
 from airflow_s3stream.engine.pace import Bandwidth, ConnectionLimiter
 from airflow_s3stream.engine.protocols import Body
 from airflow_s3stream.engine.retrying import Retrier
@@ -123,7 +124,7 @@ class Run:
 
         :raises BaseException: the first failure of a worker, a stop, or the deadline; the workers are ended first.
         """
-        done: SimpleQueue[BaseException | None] = SimpleQueue()
+        done: Mailbox[BaseException | None] = Mailbox()
         threads = [
             threading.Thread(target=_report, args=(work, done), name=f"s3stream-{number}", daemon=True)
             for number, work in enumerate(workers)
@@ -192,7 +193,7 @@ class Run:
             self._flush()
 
 
-def _report(work: Callable[[], None], done: SimpleQueue[Any]) -> None:
+def _report(work: Callable[[], None], done: Mailbox[Any]) -> None:
     try:
         work()
     except BaseException as error:  # noqa: BLE001 - raised again by the thread that watches

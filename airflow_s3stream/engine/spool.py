@@ -6,11 +6,12 @@ import hashlib
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TYPE_CHECKING
 
 from airflow_s3stream.config import MiB
 from airflow_s3stream.engine.checksums import crc64nvme
+from airflow_s3stream.engine.mailbox import Mailbox
 from airflow_s3stream.engine.pace import MEMORY
 from airflow_s3stream.engine.retrying import Tries
 from airflow_s3stream.engine.stop import POLL
@@ -82,7 +83,7 @@ class Spool:
         self._stream = stream
         self._sink = sink
         self._plan = plan
-        self._full: SimpleQueue[tuple[int, Buffer] | None] = SimpleQueue()
+        self._full: Mailbox[tuple[int, Buffer] | None] = Mailbox()
         self._first: Buffer | None = None
         self.ended = False
         self._lock = threading.Lock()

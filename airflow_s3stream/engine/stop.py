@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TYPE_CHECKING, TypeVar
 
+from airflow_s3stream.engine.mailbox import Mailbox
 from airflow_s3stream.exceptions import DeadlineExceeded, Stopped
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def run_detached(
     linger: float = 0.0,
 ) -> T:
     """Run ``action`` on a daemon thread; wait for it, calling ``check`` at every poll."""
-    results: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+    results: Mailbox[tuple[T | None, BaseException | None]] = Mailbox()
     left = threading.Event()
 
     def drop() -> None:
@@ -159,7 +160,7 @@ def run_detached(
     return value  # type: ignore[return-value]
 
 
-def _wait(queue: SimpleQueue[T], check: Callable[[], None], linger: float) -> T:
+def _wait(queue: Mailbox[T], check: Callable[[], None], linger: float) -> T:
     while True:
         with suppress(Empty):
             return queue.get(timeout=POLL)

@@ -272,6 +272,13 @@ MUTATIONS = [
         tests(_RESUME, only="keeps_of_a_published"),
     ),
     Mutation(
+        "a wait for another thread ends in its time",
+        "airflow_s3stream/engine/mailbox.py",
+        "            if left <= 0:\n                raise Empty\n            self._bell.acquire(timeout=left)\n",
+        "            self._bell.acquire(timeout=left if left > 0 else -1)\n",
+        tests("tests/unit/test_mailbox.py", only="ends_in_its_time"),
+    ),
+    Mutation(
         "what a signal raises is not swallowed",
         "airflow_s3stream/engine/stop.py",
         "        with suppress(Empty):\n            return queue.get(timeout=POLL)\n",
