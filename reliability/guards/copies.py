@@ -276,7 +276,7 @@ MUTATIONS = [
         "airflow_s3stream/engine/mailbox.py",
         "            if left <= 0:\n                raise Empty\n            self._bell.acquire(timeout=left)\n",
         "            self._bell.acquire(timeout=left if left > 0 else -1)\n",
-        tests("tests/unit/test_mailbox.py", only="ends_in_its_time"),
+        tests("unit/test_mailbox.py", only="ends_in_its_time"),
     ),
     Mutation(
         "what a signal raises is not swallowed",
