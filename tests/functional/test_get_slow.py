@@ -89,7 +89,7 @@ class TestSlow:
         ]
         began = time.monotonic()
         result = get(store, to, timeouts=ENDLESS, chances=hurried())
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 50
         assert Quiet(to.read_bytes()) == store.body("big")
         assert (result.slow_dropped >= 2, result.retries) == (True, 0)
         assert {one.range[0] for one in starting_inside(store, 5 * PART, 6 * PART) if one.range} == {5 * PART + 1000}
@@ -112,7 +112,7 @@ class TestSlow:
         else:
             with opened(store, timeouts=ENDLESS, chances=hurried()) as stream:
                 assert Quiet(stream.read()) == store.body("big")
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 50
         again = [one for one in store.gets if one.range and 39 * PART <= one.range[0] < 40 * PART]
         assert len({one.connection for one in again}) >= 2
 

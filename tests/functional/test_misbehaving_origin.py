@@ -42,7 +42,7 @@ from tests.support.origin import Origin, serving
 from tests.support.resource import Redirect, Request, http_date
 from tests.support.stores import Store
 from tests.support.tls import Authority
-from tests.support.transfers import EAGER, PART, Recorder, quick, transfer
+from tests.support.transfers import EAGER, PART, QUICK, STEADY, Recorder, quick, transfer
 from tests.support.waiting import SOON
 
 SIZE = 12 * MiB  # two full parts and a piece
@@ -113,7 +113,7 @@ class TestBreaks:
     def test_what_breaks_once_is_mended(self, store: Store, fault: Fault, size: int, about: dict[str, Any]) -> None:
         """Even where the source has to be read again from its start, which is then compared."""
         with serving(size, fault, **about) as origin:
-            result = assert_copied(origin, store)
+            result = assert_copied(origin, store, timeouts=QUICK if "stall" in fault.name else STEADY)
             assert origin.exchanges[0].faults == [fault.name]
         assert result.retries == (2 if "502" in fault.name else 1)
 
@@ -275,7 +275,7 @@ class TestThrottling:
     def test_throttled_requests_are_repeated(self, store: Store, code: int, retry_after: str | None, size: int) -> None:
         """Whatever nonsense Retry-After holds."""
         with serving(size, faults.throttle(code, retry_after).times(2)) as origin:
-            assert assert_copied(origin, store).retries == 2
+            assert assert_copied(origin, store, timeouts=STEADY).retries == 2
 
     @pytest.mark.parametrize("fault", [faults.throttle(503, "1"), faults.throttle_until(429, 2)], ids=["s", "date"])
     def test_retry_after_is_waited_for(self, store: Store, fault: Fault) -> None:
