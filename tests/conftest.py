@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import hypothesis
 import pytest
 
 from tests.support import servers
+from tests.support.airflowdatabase import new_database
 from tests.support.servers import SERVERS, Server, ServerUnavailable
 from tests.support.stores import Store
 from tests.support.storetable import StoreTable
@@ -50,6 +52,14 @@ def _credentials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if "AIRFLOW_HOME" not in os.environ:
             patch.setenv("AIRFLOW_HOME", str(nowhere / "airflow"))
         yield
+
+
+@pytest.fixture(scope="session")
+def new_airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
+    """What puts a new database of Airflow at a path; made once for all processes of the suite."""
+    base = tmp_path_factory.getbasetemp()
+    kept = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return partial(new_database, kept / "airflow-database")
 
 
 class _Running:

@@ -6,7 +6,7 @@ import json
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,10 +125,13 @@ class Airflow:
 
 
 @pytest.fixture(scope="session")
-def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+def airflow(
+    tmp_path_factory: pytest.TempPathFactory, new_airflow_database: Callable[[Path], None]
+) -> Iterator[Airflow]:
     folder = tmp_path_factory.mktemp("airflow")
     home = AirflowHome(folder / "home", REPOSITORY / "dags", folder / "logs", {})
-    home.prepare("trip_data_source", 4)
+    home.home.mkdir()
+    new_airflow_database(home.home / "airflow.db")
     with ExitStack() as stack:
         yield stack.enter_context(Airflow(home, folder))
 

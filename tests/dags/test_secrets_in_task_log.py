@@ -12,6 +12,7 @@ from tests.support.canaries import KINDS, PLACES, Corpus
 from tests.support.canaryairflow import SUPERVISED, run_in_airflow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 NOT_HERE = ("output of the command",)
@@ -24,10 +25,10 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+def corpus(tmp_path_factory: pytest.TempPathFactory, new_airflow_database: Callable[[Path], None]) -> Corpus:
     """Run the DAG once."""
     folder: Path = tmp_path_factory.mktemp("canaries")
-    return run_in_airflow(folder)
+    return run_in_airflow(folder, new_airflow_database)
 
 
 @pytest.mark.parametrize("place", [place for place in PLACES if place not in NOT_HERE])

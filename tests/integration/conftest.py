@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,13 @@ def proxy(_proxy: S3FaultProxy) -> S3FaultProxy:
 
 
 @pytest.fixture(scope="session")
-def airflow(_proxy: S3FaultProxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
+def airflow(
+    _proxy: S3FaultProxy, tmp_path_factory: pytest.TempPathFactory, new_airflow_database: Callable[[Path], None]
+) -> Iterator[AirflowServer]:
     folder = tmp_path_factory.mktemp("airflow")
-    with AirflowServer(folder, DAGS, aws_connection(_proxy.endpoint_url)) as server:
+    server = AirflowServer(folder, DAGS, aws_connection(_proxy.endpoint_url))
+    new_airflow_database(server.database)
+    with server:
         yield server
 
 

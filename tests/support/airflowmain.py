@@ -1,7 +1,8 @@
 """
 Runs several of Airflow's commands at once: ``python -m tests.support.airflowmain FOLDER COMMAND...``
 
-First ``airflow db migrate``, then each of the commands, each in a process of its own with its output in ``FOLDER``.
+First ``airflow db migrate``, unless there is a database, then each of the commands, each in a process of its own with
+its output in ``FOLDER``.
 They are forked from here once Airflow is imported, with what its AWS and HTTP connections need, since importing that is
 half of what starting it costs, and most of what a task costs. Ends when one of them ends.
 """
@@ -67,9 +68,10 @@ def _never_wait_long(connection: Any, _record: Any) -> None:
 
 
 def main(folder: Path, commands: list[str]) -> None:
-    _, status = os.waitpid(start(folder, "db", "migrate"), 0)
-    if status:
-        sys.exit("`airflow db migrate` failed")
+    if not (folder / "airflow.db").exists():
+        _, status = os.waitpid(start(folder, "db", "migrate"), 0)
+        if status:
+            sys.exit("`airflow db migrate` failed")
     names = {start(folder, name): name for name in commands}
     ended, status = os.wait()
     sys.exit(f"`airflow {names[ended]}` ended with {os.waitstatus_to_exitcode(status)}")

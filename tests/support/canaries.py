@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote
 
@@ -139,6 +140,7 @@ class Corpus:
 
 def main() -> int:
     """Fill all places; print the report; return 1 if there is a leak, or nothing to search."""
+    from tests.support.airflowdatabase import new_database
     from tests.support.canaryairflow import run_in_airflow
     from tests.support.canaryruns import run_here
 
@@ -147,7 +149,7 @@ def main() -> int:
         here.mkdir()
         airflow.mkdir()
         corpus = run_here(here)
-        corpus.merge(run_in_airflow(airflow))
+        corpus.merge(run_in_airflow(airflow, partial(new_database, Path(folder, "database"))))
     report = corpus.report()
     print(json.dumps(report))
     return 1 if report["leaks"] or report["empty"] or report["unused"] else 0

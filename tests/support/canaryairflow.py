@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,12 @@ class Canary(AirflowPlugin):
 """Without a reader, Airflow collects no lineage of hooks."""
 
 
-def run_in_airflow(folder: Path) -> Corpus:
-    """Run the DAG once; return what came of it."""
+def run_in_airflow(folder: Path, new_database: Callable[[Path], None]) -> Corpus:
+    """
+    Run the DAG once; return what came of it.
+
+    :param new_database: puts a new database of Airflow at a path.
+    """
     corpus = Corpus()
     files, logs = folder / "files", folder / "logs"
     for made in (files, logs, folder / "home" / "plugins"):
@@ -47,7 +52,7 @@ def run_in_airflow(folder: Path) -> Corpus:
         (folder / "given.json").write_text(json.dumps(_given(rig)))
         home = AirflowHome(folder / "home", DAGS, logs, _settings(rig, folder, files))
         airflow = str(Path(sys.executable).with_name("airflow"))
-        run([airflow, "db", "migrate"], log=logs / "migrate.log", env=home.environment(), timeout=240)
+        new_database(home.home / "airflow.db")
         with contextlib.suppress(DemoFailed):  # some of its tasks fail, so it does
             run([airflow, "dags", "test", "canary_copies", "2024-01-01"], log=logs / "run.log",
                 env=home.environment(), timeout=240)  # fmt: skip
