@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from types import FrameType
@@ -18,6 +18,8 @@ from reliability.figure import Case, Finding, Settings
 
 LIMIT = 120.0
 """Seconds after which a case hangs; what is shorter is the figure's own to say."""
+_AGAIN = 10.0
+"""Seconds after which it rings again, for what is raised inside a finalizer is swallowed."""
 _BATCH = 5
 """Cases that a process takes at a time."""
 _TOLD = 10
@@ -34,8 +36,14 @@ def every(figure: str, kinds: Sequence[str], seeds: int) -> list[Case]:
 
 
 def check(case: Case, limit: float = LIMIT) -> Finding:
-    """Do one case; whatever is raised, and a hang, is a finding. To be called on a process's main thread."""
-    module, began = figures.load(case.figure), time.monotonic()
+    """Do one case. To be called on a process's main thread."""
+    module = figures.load(case.figure)
+    return within(limit, case, lambda: module.check(case.kind, case.seed))
+
+
+def within(limit: float, case: Case, work: Callable[[], Finding]) -> Finding:
+    """Do the work of a case; whatever is raised, and a hang, is a finding. On a process's main thread."""
+    began = time.monotonic()
 
     def ring(number: int, frame: FrameType | None) -> None:
         faulthandler.dump_traceback(sys.__stderr__ or sys.stderr)
@@ -43,9 +51,9 @@ def check(case: Case, limit: float = LIMIT) -> Finding:
 
     before = signal.signal(signal.SIGALRM, ring)
     # pytest may have an alarm of its own.
-    alarm = signal.setitimer(signal.ITIMER_REAL, limit)
+    alarm = signal.setitimer(signal.ITIMER_REAL, limit, _AGAIN)
     try:
-        found = module.check(case.kind, case.seed)
+        found = work()
     except (Exception, Hang) as error:  # noqa: BLE001  (a case that breaks is a result, and the others go on)
         found = Finding(case, f"{type(error).__name__}: {error}", "broken")
     finally:

@@ -36,7 +36,7 @@ from tests.support.origin import Origin, serving
 from tests.support.s3fault import Call, S3Fault, S3FaultProxy
 from tests.support.stores import Store
 from tests.support.storetable import StoreTable
-from tests.support.transfers import EAGER, STEADY, Recorder, quick, transfer
+from tests.support.transfers import EAGER, Recorder, quick, transfer
 from tests.support.waiting import SOON, wait_for
 from tests.support.wire import Head, without
 
@@ -64,7 +64,6 @@ class Trial:
         self.error: S3StreamError | None = None
         with serving(size, ranges=ranges) as self.origin, S3FaultProxy(store.endpoint_url, *s3_faults) as self.proxy:
             self.began = time.monotonic()
-            options.setdefault("timeouts", STEADY)
             try:
                 self.result = transfer(self.origin.url, store, endpoint_url=self.proxy.endpoint_url, **options)
             except S3StreamError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -113,9 +114,14 @@ class TestCases:
 
     def test_a_hang_is_a_finding(self, capfd: pytest.CaptureFixture[str]) -> None:
         """And says where it hung."""
-        found = cases.check(Case("lies", "one: ignores Range", 1), limit=0.001)
+
+        def hang() -> Finding:
+            time.sleep(60)
+            raise AssertionError
+
+        found = cases.within(0.01, Case("lies", "hangs", 1), hang)
         assert "not done after" in found.wrong
-        capfd.readouterr()
+        assert "in hang" in capfd.readouterr().err
 
     def test_what_is_wrong_goes_into_the_corpus_once(self, tmp_path: Path) -> None:
         wrong = Finding(Case("lies", "one: ignores Range", 5), "a wrong object", "wrong")

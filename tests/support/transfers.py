@@ -24,7 +24,7 @@ PART = 5 * MiB
 QUICK = Timeouts(connect=2, read=1, stall=1, deadline=30)
 """For the source. A test that waits for a timeout waits a second."""
 STEADY = Timeouts(connect=2, read=15, stall=15, deadline=50)
-"""For a source that does not stall. A busy machine may be silent for a second, which is then no retry."""
+"""For a source that does not stall: a busy machine may be silent for a second, which is no reason to retry."""
 PATIENT = Timeouts(connect=2, read=15)
 """For the store: the slow one is slow."""
 EAGER = RetryPolicy(attempts=4, budget=20, base=0.01, cap=0.05, retry_after_cap=2.0)
@@ -65,7 +65,7 @@ def transfer(
     :param options: fields of CopyOptions; those of ObjectOptions go into ``object``.
     """
     about = ObjectOptions(**options.pop("object", {}))
-    settings = {"part_size": PART, "connections": 4, "timeouts": QUICK, "retry": EAGER, "policy": LOOPBACK, **options}
+    settings = {"part_size": PART, "connections": 4, "timeouts": STEADY, "retry": EAGER, "policy": LOOPBACK, **options}
     copy_options = CopyOptions(object=about, **settings)
     source = http_source(
         url,
