@@ -58,12 +58,12 @@ demo: .venv/.stamp
 	@$(BIN)/python -m demo
 
 # Most tests wait for something most of the time. A class, or the functions of a file, stay together.
-PARALLEL := --numprocesses 3 --dist loadscope
+PARALLEL := --numprocesses 4 --dist loadscope
 
 # Airflow writes where it is imported; that must not be the user's own.
 test: export AIRFLOW_HOME := $(CURDIR)/.cache/airflow
 test: .venv/.stamp .localstack-venv/.stamp
-	@$(BIN)/python -m pytest $(PARALLEL) --numprocesses 4
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 lint: .venv/.stamp
 	@$(BIN)/ruff check .
