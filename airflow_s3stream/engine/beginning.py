@@ -110,11 +110,18 @@ class Beginning:
                 lost.append(error)
                 raise
 
-        try:
-            self.upload = self._run.retrier.call("beginning the upload", begin)
-        finally:  # before the id is saved: a stop in the midst of it must not hide what is still to be looked for
+        def sweep() -> None:
             if lost:
                 self._handover.sweep(self._run.clock() - began, keep=self.upload)
+
+        try:
+            self.upload = self._run.retrier.call("beginning the upload", begin)
+        except Exception:
+            sweep()
+            raise
+        # Before the id is saved: a stop in the midst of it must not hide what is still to be looked for. What a signal
+        # raises is not kept waiting; the next try looks.
+        sweep()
         self.unknown = False
         self.token = with_upload(self.token, self.upload, self._plan)
         self._handover.save(self.token)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import os
+import socket
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import urllib3
 
 from airflow_s3stream.engine.httperrors import translated
-from airflow_s3stream.exceptions import S3StreamError, SourceMisbehaved, SourceTruncated
+from airflow_s3stream.exceptions import S3StreamError, SourceMisbehaved, SourceTruncated, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,8 +76,13 @@ class HttpBody:
             if not self._open:
                 return
             self._open = False
+            whole = self._ended and not self._interruption
+            if not whole:
+                # One who reads on another thread holds a lock that closing waits for; and what it reads is no end.
+                self._interruption = self._interruption or Stopped("the source's body was closed")
+                self._shut_down()
         with suppress(OSError, http.client.HTTPException, urllib3.exceptions.HTTPError):
-            if self._ended and not self._interruption:
+            if whole:
                 self._response.raw.release_conn()
             else:
                 self._response.close()
@@ -86,8 +93,19 @@ class HttpBody:
             if not self._open or self._interruption:
                 return
             self._interruption = error
-            with suppress(OSError, ValueError, RuntimeError):
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        """Have the socket tell whoever waits for it that nothing more comes."""
+        with suppress(OSError, ValueError, RuntimeError):
+            try:
                 self._response.raw.shutdown()
+            except ValueError:  # TLS to a proxy and TLS through it: urllib3's socket of that kind cannot
+                connection = self._response.raw.connection
+                number = connection.sock.fileno() if connection is not None and connection.sock is not None else -1
+                if number >= 0:
+                    with socket.socket(fileno=os.dup(number)) as twin:
+                        twin.shutdown(socket.SHUT_RD)
 
 
 def _reader(raw: urllib3.HTTPResponse) -> Callable[[memoryview], int]:

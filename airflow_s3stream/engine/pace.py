@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from airflow_s3stream.config import KiB, MiB
 from airflow_s3stream.engine.stop import POLL, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CHUNK = MiB
 """Bytes that one worker reads, and holds, at a time at most."""
@@ -23,7 +27,8 @@ class MemoryBudget:
     Bytes of part buffers held by this process. Reserve before allocating; no reservation, no buffer.
 
     One for the whole process: each transfer waits until what all of them hold, and its own next buffer, fit under its
-    ``max_memory``. A transfer's first buffer is granted when nothing else is held, however small the ceiling.
+    ``max_memory``. A transfer that holds none gets one at once, for those that fill the memory may wait for its end:
+    whoever iterates over objects that are read ahead, and copies something for each.
     """
 
     def __init__(self) -> None:
@@ -35,10 +40,14 @@ class MemoryBudget:
         """Bytes reserved now."""
         return self._held
 
-    def reserve(self, size: int, ceiling: int, limits: Limits) -> None:
-        """Wait until ``size`` more bytes fit under ``ceiling``, or the transfer stops."""
+    def reserve(self, size: int, ceiling: int, limits: Limits, own: Callable[[], int]) -> None:
+        """
+        Wait until ``size`` more bytes fit under ``ceiling``, or the transfer stops.
+
+        :param own: tells how many bytes the transfer holds.
+        """
         with self._changed:
-            while self._held and self._held + size > ceiling:
+            while own() and self._held + size > ceiling:
                 self._changed.wait(POLL)
                 limits.check()
             self._held += size

@@ -149,7 +149,7 @@ class Ahead:
         self._relay = relay
         self._part: Part | None = None
         self._body: Body | None = None
-        self._opening: Mailbox[Body | S3StreamError] | None = None
+        self._opening: Mailbox[Body | BaseException] | None = None
         self._dropped = False
 
     def fetch(self) -> None:
@@ -168,14 +168,14 @@ class Ahead:
         """
         Wait for the range of the part given last; None if it was not opened ahead.
 
-        :raises S3StreamError: opening it failed.
+        :raises BaseException: what opening it has raised.
         """
         body, self._body = self._body, None
         if self._opening is None:
             return body
         opened = self._wait(self._opening)  # a stop leaves it where it is, for drop() to close
         self._opening = None
-        if isinstance(opened, S3StreamError):
+        if isinstance(opened, BaseException):
             raise opened
         return opened
 
@@ -192,20 +192,20 @@ class Ahead:
         if self._part is None or self._body is not None:
             return
         span = self._part.span
-        opening: Mailbox[Body | S3StreamError] = Mailbox()
+        opening: Mailbox[Body | BaseException] = Mailbox()
         self._opening = opening
 
         def run() -> None:
             try:
                 opening.put(self._relay.open(span))
-            except S3StreamError as error:
+            except BaseException as error:  # noqa: BLE001 - raised again by the worker, which waits for one or the other
                 opening.put(error)
             if self._dropped:
                 _close_one(opening)
 
         threading.Thread(target=run, name="s3stream-open", daemon=True).start()
 
-    def _wait(self, opening: Mailbox[Body | S3StreamError]) -> Body | S3StreamError:
+    def _wait(self, opening: Mailbox[Body | BaseException]) -> Body | BaseException:
         while True:
             try:
                 return opening.get(timeout=POLL)
@@ -213,9 +213,9 @@ class Ahead:
                 self._relay.run.limits.check()
 
 
-def _close_one(opening: Mailbox[Body | S3StreamError]) -> None:
+def _close_one(opening: Mailbox[Body | BaseException]) -> None:
     """Close what has been opened, if it has; whoever takes it out of the queue is the one to close it."""
     with suppress(Empty):
         opened = opening.get_nowait()
-        if not isinstance(opened, S3StreamError):
+        if not isinstance(opened, BaseException):
             opened.close()

@@ -150,13 +150,13 @@ class Run:
         self._flush()
 
     def _end(self, threads: list[threading.Thread]) -> None:
+        self.stragglers = [thread for thread in threads if thread.ident is not None]  # if this is interrupted, all
         self.limits.abandon()
         self._interrupt(lambda _: Stopped("the transfer was given up"))
         ends = time.monotonic() + _JOIN
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join(max(0.0, ends - time.monotonic()))
-        self.stragglers = [thread for thread in threads if thread.is_alive()]
+        for thread in self.stragglers:
+            thread.join(max(0.0, ends - time.monotonic()))
+        self.stragglers = [thread for thread in self.stragglers if thread.is_alive()]
 
     def _tick(self) -> None:
         self.limits.check()

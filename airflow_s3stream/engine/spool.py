@@ -15,7 +15,7 @@ from airflow_s3stream.engine.mailbox import Mailbox
 from airflow_s3stream.engine.pace import MEMORY
 from airflow_s3stream.engine.retrying import Tries
 from airflow_s3stream.engine.stop import POLL
-from airflow_s3stream.exceptions import LimitExceeded, S3StreamError
+from airflow_s3stream.exceptions import LimitExceeded, S3StreamError, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +87,8 @@ class Spool:
         self._first: Buffer | None = None
         self.ended = False
         self._lock = threading.Lock()
+        self._held = 0
+        self._closed = False
         self._completed: dict[int, CompletedPart] = {}
 
     def read_first(self, *, alone: bool) -> None:
@@ -95,9 +97,15 @@ class Spool:
 
         :param alone: it must be.
         """
-        self._first = self._reserve(self._plan.size_of(1))
-        self._fill(self._first)
-        self.ended = alone or self._first.filled < len(self._first.memory)
+        first = self._reserve(self._plan.size_of(1))
+        with self._lock:
+            closed = self._closed
+            self._first = None if closed else first
+        if closed:
+            self._release(first)
+            raise Stopped("the transfer was given up")
+        self._fill(first)
+        self.ended = alone or first.filled < len(first.memory)
         if self.ended:
             self._stream.finish()
 
@@ -115,8 +123,10 @@ class Spool:
         return [self._completed[number] for number in sorted(self._completed)]
 
     def close(self) -> None:
-        """Give back the buffers that nobody took."""
-        first, self._first = self._first, None
+        """Give back the buffers that nobody took. A reader that lives on gets no more."""
+        with self._lock:
+            self._closed = True
+            first, self._first = self._first, None
         if first is not None:
             self._release(first)
         with suppress(Empty):
@@ -127,17 +137,24 @@ class Spool:
 
     def _release(self, buffer: Buffer) -> None:
         """Give a buffer back to the budget."""
-        MEMORY.release(len(buffer.memory))
+        self._give_back(len(buffer.memory))
         buffer.memory = bytearray()
         buffer.filled = 0
 
     def _reserve(self, size: int) -> Buffer:
-        MEMORY.reserve(size, self._run.options.max_memory, self._run.limits)
+        MEMORY.reserve(size, self._run.options.max_memory, self._run.limits, lambda: self._held)
+        with self._lock:
+            self._held += size
         try:
             return Buffer(bytearray(size))
         except MemoryError:
-            MEMORY.release(size)
+            self._give_back(size)
             raise
+
+    def _give_back(self, size: int) -> None:
+        with self._lock:
+            self._held -= size
+        MEMORY.release(size)
 
     def _fill(self, buffer: Buffer) -> None:
         wanted = len(buffer.memory)
@@ -147,7 +164,8 @@ class Spool:
 
     def _read(self) -> None:
         """Fill buffers until the source ends. Runs on the reader's thread."""
-        first, self._first = self._first or Buffer(bytearray()), None
+        with self._lock:
+            first, self._first = self._first or Buffer(bytearray()), None
         try:
             number, filled = 1, self._pass_on(1, first)
             while filled and self._stream.position != self._plan.size:
@@ -169,10 +187,12 @@ class Spool:
     def _pass_on(self, number: int, buffer: Buffer) -> bool:
         """Hand a buffer to the uploaders; tell whether it was full, so that more may follow."""
         full = buffer.filled == len(buffer.memory)
-        if buffer.filled:
-            self._full.put((number, buffer))
-        else:
-            self._release(buffer)  # the source ended right behind the part before
+        with self._lock:
+            taken = bool(buffer.filled) and not self._closed
+            if taken:
+                self._full.put((number, buffer))
+        if not taken:
+            self._release(buffer)  # the source ended right behind the part before, or nobody takes any more
         return full
 
     def _check_number(self, number: int) -> None:

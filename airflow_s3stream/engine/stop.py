@@ -145,14 +145,15 @@ def run_detached(
             drop()
 
     thread = threading.Thread(target=run, name="s3stream-call", daemon=True)
-    thread.start()
     try:
+        thread.start()  # waits as well, so what a signal raises may come here
         value, error = _wait(results, check, linger)
     except BaseException as raised:
         left.set()
         # In case it ended just now. On yet another thread, for what undoes it may block as well.
-        threading.Thread(target=drop, name="s3stream-drop", daemon=True).start()
-        if linger and not isinstance(raised, Exception):
+        with suppress(RuntimeError):  # no thread is to be had; it must not hide what was raised
+            threading.Thread(target=drop, name="s3stream-drop", daemon=True).start()
+        if linger and not isinstance(raised, Exception) and thread.ident is not None:
             thread.join(linger)  # the process may be about to end, and what comes late is to be undone
         raise
     if error is not None:

@@ -112,6 +112,7 @@ class SourceStream:
     def _read(self, view: memoryview) -> int:
         if self._body is None:
             self._use(self._reopen())
+            self._run.limits.check()  # whoever ended the transfer meanwhile did not know of this body
         assert self._body is not None  # noqa: S101 - for the type checker; _use has just set it
         self._reading.since = began = self._run.clock()
         try:
@@ -175,7 +176,7 @@ class SourceStream:
 
     def close(self) -> None:
         """Let go of the connection."""
-        if self._body is not None:
+        body, self._body = self._body, None  # at once: the reader and whoever ends the transfer may both be here
+        if body is not None:
             self._run.unwatch(self._reading)
-            self._body.close()
-            self._body = None
+            body.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
+from queue import SimpleQueue
 
 import pytest
 
@@ -17,40 +19,48 @@ def limits(clock: Clock, stop: StopFlag | None = None) -> Limits:
 
 
 def test_memory_is_held_back_until_it_is_free() -> None:
-    """No more than the ceiling is ever held, by all transfers together."""
-    budget, most, lock = MemoryBudget(), [0], threading.Lock()
-    unlimited = Limits(StopFlag(), None)
+    """No more than the ceiling is held, what others hold included, once a transfer holds something."""
+    budget, unlimited, others = MemoryBudget(), Limits(StopFlag(), None), 3
+    assert budget.try_reserve(others, 10)
+    own, most, full = deque[int](), 0, SimpleQueue[int]()
 
-    def work() -> None:
-        for _ in range(200):
-            budget.reserve(3, 10, unlimited)
-            with lock:
-                most[0] = max(most[0], budget.held)
-            budget.release(3)
+    def give_back() -> None:
+        while size := full.get():
+            own.popleft()
+            budget.release(size)
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
+    threads = [threading.Thread(target=give_back) for _ in range(4)]
     for thread in threads:
         thread.start()
+    for _ in range(500):
+        budget.reserve(3, 10, unlimited, own.__len__)
+        most = max(most, budget.held)
+        own.append(3)
+        full.put(3)
+    for _ in threads:
+        full.put(0)
     for thread in threads:
         thread.join()
-    assert budget.held == 0
-    assert 3 <= most[0] <= 10
+    assert budget.held == others
+    assert others + 3 <= most <= 10
 
 
-def test_a_first_buffer_larger_than_the_ceiling_is_granted() -> None:
-    """Waiting for memory that nobody holds would never end."""
+@pytest.mark.parametrize("others", [0, 10])
+def test_a_transfer_that_holds_nothing_gets_one_buffer(others: int) -> None:
+    """However large: those that hold the rest may wait for its end."""
     budget = MemoryBudget()
-    budget.reserve(50, 10, limits(Clock()))
-    assert budget.held == 50
+    budget.try_reserve(others, 10)
+    budget.reserve(50, 10, limits(Clock()), lambda: 0)
+    assert budget.held == others + 50
 
 
 def test_waiting_for_memory_ends_with_the_transfer() -> None:
     """A stop is noticed there too."""
     budget, stop = MemoryBudget(), StopFlag()
-    budget.reserve(10, 10, limits(Clock()))
+    budget.reserve(10, 10, limits(Clock()), lambda: 0)
     stop.request("enough")
     with pytest.raises(Stopped):
-        budget.reserve(1, 10, limits(Clock(), stop))
+        budget.reserve(1, 10, limits(Clock(), stop), lambda: 10)
 
 
 def test_throttling_halves_once_for_a_burst_and_success_recovers() -> None:
