@@ -46,6 +46,11 @@ class Dispatcher:
         process = self._process
         return self._threads.pending + (0 if process is None else process.pending)
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether it is one of its threads that asks. Any thread."""
+        return any(finishers.runs_here for finishers in self._all())
+
     def add(self, item: Item) -> None:
         """Have an item finished on a thread."""
         self._threads.add(item)

@@ -67,6 +67,11 @@ class Finishers:
             self.pending -= 1
             item.finished(error)
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether it is one of these threads that asks; it cannot wait for their end."""
+        return threading.current_thread() in self._threads
+
     def finished(self) -> list[Item]:
         """Give what was finished well and has not been taken; after :meth:`close`."""
         return [item for item, error in self._outcomes if error is None]

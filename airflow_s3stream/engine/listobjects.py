@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
@@ -130,7 +131,8 @@ def list_pages(
 
     def work() -> None:
         try:
-            run.drive(supply)
+            with closing(run.readers):
+                run.drive(supply)
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             failures.append(error)
         finally:
@@ -146,9 +148,9 @@ def list_pages(
             raise failures[0]
     finally:
         run.limits.abandon()
-        run.readers.wake()
-        thread.join()
-        run.readers.close()
+        if threading.current_thread() is not thread:  # the garbage collector may run there
+            run.readers.wake()
+            thread.join()
 
 
 def split_prefix(

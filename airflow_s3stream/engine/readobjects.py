@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from contextlib import ExitStack, suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -94,9 +95,10 @@ class MemoryDestination:
         return self._arrived.popleft() if self._arrived else None
 
     def drop(self) -> None:
-        """Forget what was not taken, and give its memory back."""
-        while self._arrived:
-            MEMORY.release(self._arrived.popleft()[3])
+        """Forget what was not taken, and give its memory back. Any thread, several at once."""
+        with suppress(IndexError):
+            while True:
+                MEMORY.release(self._arrived.popleft()[3])
 
 
 class MemoryBody:
@@ -159,7 +161,9 @@ def read_objects(
     fetch = Fetch(run, destination, entries=entries, numbered=True, finishers=threads)
     arriving = _arriving(run, fetch, destination)
     held: dict[int, tuple[str, Any, int]] = {}
-    try:
+    with ExitStack() as ending:  # whatever fails on the way
+        ending.callback(lambda: MEMORY.release(sum(size for _, _, size in held.values())))
+        ending.callback(arriving.close)
         for index, key, value, size in arriving:
             held[index if ordered else destination.wanted] = key, value, size
             while destination.wanted in held:
@@ -168,26 +172,33 @@ def read_objects(
                 destination.given += size > 0
                 MEMORY.release(size)
                 yield key, value
-    finally:
-        arriving.close()
-        for _, _, size in held.values():
-            MEMORY.release(size)
 
 
 def _arriving(
     run: FetchRun, fetch: Fetch, destination: MemoryDestination
 ) -> Generator[tuple[int, str, Any, int], None, None]:
-    """Fetch on a thread of its own; give what arrives until all has, then raise what went wrong."""
+    """
+    Fetch on a thread of its own; give what arrives until all has, then raise what went wrong.
+
+    That thread ends everything itself: whoever iterates may be broken off while waiting for it, or be cleared away by
+    the garbage collector, which runs on any thread, in the middle of anything.
+    """
     failures: list[BaseException] = []
+    left = threading.Event()
 
     def work() -> None:
         try:
-            run.drive(fetch)
+            with ExitStack() as ending:
+                ending.callback(run.readers.close)
+                ending.callback(fetch.close)
+                run.drive(fetch)
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             failures.append(error)
         finally:
             destination.ended = True
             destination.flush()
+            if left.is_set():
+                destination.drop()
 
     thread = threading.Thread(target=work, name="s3stream-read", daemon=True)
     thread.start()
@@ -203,8 +214,9 @@ def _arriving(
             raise failures[0]
     finally:
         run.limits.abandon()
-        run.readers.wake()
-        thread.join()
-        fetch.close()
-        run.readers.close()
-        destination.drop()
+        left.set()
+        with ExitStack() as ending:
+            ending.callback(destination.drop)
+            if threading.current_thread() is not thread and not fetch.dispatcher.runs_here:
+                run.readers.wake()
+                thread.join()

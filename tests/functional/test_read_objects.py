@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,19 +18,20 @@ from typing import Any
 import pytest
 
 from airflow_s3stream.config import MiB
+from airflow_s3stream.engine.listobjects import list_pages
 from airflow_s3stream.engine.pace import MEMORY
 from airflow_s3stream.engine.stop import StopFlag
 from airflow_s3stream.exceptions import S3StreamError, SourceMissing, SourceUnavailable, Stopped
-from airflow_s3stream.plan.download import WHOLE
+from airflow_s3stream.plan.download import WHOLE, ReadOptions
 from airflow_s3stream.plan.objects import ObjectEntry
 from tests.support import faults, readlies
 from tests.support.content import Quiet
-from tests.support.downloads import PATIENT, entry_of
+from tests.support.downloads import PATIENT, client_of, entry_of
 from tests.support.hostile import HOSTILE_KEYS
 from tests.support.reading import read_all
-from tests.support.readstore import ReadStore, key_of
+from tests.support.readstore import BUCKET, ReadStore, key_of
 from tests.support.stores import Store
-from tests.support.waiting import SOON
+from tests.support.waiting import SOON, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -209,6 +212,119 @@ class TestEnding:
             if number == 3:
                 time.sleep(1.6)  # longer than the timeouts here
         check(store, got, keys)
+
+
+class Collecting(StopFlag):
+    """Collects garbage, once, on the next network thread that asks whether to stop; the collector itself is off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.due = threading.Event()
+        self.on = ""
+
+    @property
+    def reason(self) -> str | None:
+        if self.due.is_set() and threading.current_thread().name.startswith("s3stream"):
+            self.collect()
+        return super().reason
+
+    def collect(self) -> None:
+        self.due.clear()
+        self.on = threading.current_thread().name
+        gc.collect()
+
+
+@pytest.fixture
+def collecting() -> Iterator[Collecting]:
+    gc.disable()
+    yield Collecting()
+    gc.enable()
+
+
+class Cycle:
+    """What only the garbage collector clears away."""
+
+    def __init__(self, reading: Iterator[Any]) -> None:
+        self.reading = reading
+        self.own = self
+
+
+class TestCollected:
+    """Whoever forgets one half read has it ended by the garbage collector, on whichever thread that runs."""
+
+    def test_on_the_thread_that_reads(self, store: ReadStore, collecting: Collecting) -> None:
+        """Which cannot wait for its own end."""
+        keys = store.fill(200, 500)
+        store.faults = [readlies.gets(faults.stall_after(10)).where(lambda request: request.number > 100)]
+        forgotten = Cycle(read_all(store, keys, stop=collecting, timeouts=PATIENT))
+        assert next(forgotten.reading)[0] == keys[0]
+        del forgotten
+        collecting.due.set()
+        assert_nothing_runs()
+        assert collecting.on == "s3stream-read"
+        assert MEMORY.held == 0
+
+    def test_on_a_thread_that_makes_something_of_bodies(self, store: ReadStore, collecting: Collecting) -> None:
+        """For which the one that reads waits."""
+        keys = store.fill(20, 500)
+        forgets, given = threading.Event(), []
+
+        def collect(key: str, body: bytes) -> None:
+            given.append(key)
+            if len(given) == 1:
+                return
+            assert forgets.wait(30)
+            if not collecting.on:
+                collecting.collect()
+
+        forgotten = Cycle(read_all(store, keys, ordered=False, apply=collect))
+        next(forgotten.reading)
+        del forgotten
+        forgets.set()
+        assert_nothing_runs()
+        assert collecting.on.startswith("s3stream-finish")
+        assert MEMORY.held == 0
+
+    def test_a_listing(self, store: ReadStore, collecting: Collecting) -> None:
+        """It has a thread of its own too."""
+        store.fill(3000)
+        store.faults = [readlies.listings(faults.stall_after(10)).where(lambda request: request.number > 1)]
+        client, options = client_of(store, timeouts=PATIENT), ReadOptions(connections=1, timeouts=PATIENT)
+        descriptors = len(os.listdir("/proc/self/fd"))
+        forgotten = Cycle(list_pages(client, BUCKET, listers=1, options=options, stop=collecting))
+        assert next(forgotten.reading)
+        del forgotten
+        collecting.due.set()
+        assert_nothing_runs()
+        assert collecting.on == "s3stream-list"
+        wait_for(lambda: len(os.listdir("/proc/self/fd")) <= descriptors + 1)  # the store's end of the connection
+        client.close()
+
+
+def test_a_signal_while_it_ends_leaves_nothing_running(store: ReadStore) -> None:
+    """What the handler raises, as Airflow's execution_timeout does, comes before what is to end has ended."""
+    keys, go_on, given = store.fill(20, 500), threading.Event(), []
+
+    def hang(key: str, body: bytes) -> None:
+        given.append(key)
+        assert len(given) == 1 or go_on.wait(30)
+
+    def handler(*_: object) -> None:
+        raise TimeoutError("execution_timeout")
+
+    reading = read_all(store, keys, ordered=False, apply=hang)
+    next(reading)
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(TimeoutError, match="execution_timeout"):
+            reading.close()  # type: ignore[attr-defined]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        go_on.set()
+    assert_nothing_runs()
+    assert MEMORY.held == 0
 
 
 class TestMemory:
