@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from airflow_s3stream.engine.finishing import Finishers
@@ -89,10 +89,9 @@ class Dispatcher:
 
     def close(self) -> None:
         """End the threads and the process; what they finished well is settled, the rest dropped."""
-        for finishers in self._all():
-            finishers.close()
-            for item in finishers.finished():
-                item.settle()
+        with ExitStack() as ending:  # the process too, whatever fails or breaks off the wait for the threads
+            for finishers in reversed(self._all()):
+                ending.callback(_end, finishers)
 
     def _finish_here(self, job: WholeJob) -> None:
         self._flush_due = True
@@ -117,3 +116,9 @@ class Dispatcher:
     def _notify(self) -> None:
         self._destination.flush()
         self._wake()
+
+
+def _end(finishers: Finishers) -> None:
+    finishers.close()
+    for item in finishers.finished():
+        item.settle()

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from queue import Empty
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -44,10 +44,12 @@ class WritingProcess(Finishers):
     Finishes portable items in a child process.
 
     :param settings: for the child; the socket's descriptor is filled in.
+    :param patience: seconds in which the child, told to end, may finish what it has.
     :raises OSError: the process cannot be started.
     """
 
-    def __init__(self, settings: Settings, notify: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, notify: Callable[[], None], *, patience: float = _PATIENCE) -> None:
+        self._patience = patience
         self._peer, theirs = socket.socketpair()
         with theirs:
             settings = settings._replace(socket=theirs.fileno())
@@ -80,19 +82,29 @@ class WritingProcess(Finishers):
                 return
 
     def close(self, patience: float | None = None) -> bool:
-        """End the thread and the process."""
-        self._abandoned = True
-        self._queue.put(None)
-        with suppress(OSError):
-            self._peer.shutdown(socket.SHUT_WR)  # it finishes what it has, and ends
-        ended = super().close(patience)
-        self._peer.close()
+        """End the thread and the process, by force where that takes long."""
+        patience = self._patience if patience is None else patience
+        with ExitStack() as ending:  # whatever fails on the way
+            ending.callback(self._end_child, patience)
+            ending.callback(self._peer.close)
+            self._abandoned = True
+            self._queue.put(None)
+            with suppress(OSError):
+                self._peer.shutdown(socket.SHUT_WR)  # it finishes what it has, and ends
+            if super().close(patience):
+                return True
+            self._child.kill()  # a disk that hangs; nothing it holds is half published
+            with suppress(OSError):
+                self._peer.shutdown(socket.SHUT_RDWR)  # the thread waits for it no longer, even where no signal ends it
+            return super().close(patience)
+
+    def _end_child(self, patience: float) -> None:
         try:
-            self._child.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:  # a disk that hangs; nothing it holds is half published
+            self._child.wait(patience)
+        except subprocess.TimeoutExpired:
             self._child.kill()
-            self._child.wait()
-        return ended
+            with suppress(subprocess.TimeoutExpired):  # not even that ends it while the kernel waits for the disk
+                self._child.wait(patience)
 
     def _work(self) -> None:
         under_way: deque[list[Portable]] = deque()

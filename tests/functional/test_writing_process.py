@@ -7,18 +7,24 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from airflow_s3stream.engine.dispatch import Dispatcher
 from airflow_s3stream.engine.events import Event
+from airflow_s3stream.engine.fetchrun import Tally
 from airflow_s3stream.engine.stop import StopFlag
+from airflow_s3stream.engine.writer import Settings, Work
+from airflow_s3stream.engine.writing import WritingProcess
 from airflow_s3stream.exceptions import LocalError, Stopped
 from tests.support import readlies
 from tests.support.downloads import expected, fetch, files
 from tests.support.readstore import ReadStore
+from tests.support.waiting import SOON
 
 MANY = 2_500  # more than the threads are given before the process starts
 
@@ -142,6 +148,108 @@ def test_a_stop_ends_both(many: ReadStore, tmp_path: Path) -> None:
     there = len(files(tmp_path / "to"))
     many.faults = []
     assert fetch(many, tmp_path / "to").skipped == there
+
+
+class Small:
+    """A body for the process, of the wrong size, so that there is nothing to bring to the disk."""
+
+    def __init__(self) -> None:
+        self.sent = threading.Event()
+
+    def pack(self) -> Work:
+        self.sent.set()
+        return "k", 2, "", 0.0, "k", [], b"x"
+
+    def unpack(self, done: object) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def finished(self, error: BaseException | None) -> None: ...
+
+    def settle(self) -> None: ...
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    root = os.open(tmp_path, os.O_RDONLY)
+    yield Settings(-1, root, str(tmp_path), "token", 1, replaces=True, strict=False)
+    os.close(root)
+
+
+def test_a_process_that_hangs_is_killed(settings: Settings) -> None:
+    """As on a disk that does not answer: the thread that waits for its answers does not hold up the end for ever."""
+    process = WritingProcess(settings, lambda: None, patience=0.2)
+    (child,) = children()
+    os.kill(child, signal.SIGSTOP)
+    try:
+        small = Small()
+        process.add(small)
+        process.flush()
+        assert small.sent.wait(SOON)
+        ended: list[bool] = []
+        closer = threading.Thread(target=lambda: ended.append(process.close()), daemon=True)
+        closer.start()
+        closer.join(SOON)
+        assert ended == [True]
+        assert not children()
+    finally:
+        for left in children():
+            os.kill(left, signal.SIGKILL)
+
+
+class Anywhere:
+    """A destination whose bodies another process writes."""
+
+    inline = False
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def other_process(self, *, strict: bool) -> Settings:
+        return self._settings
+
+    def flush(self) -> None: ...
+
+
+class Hanging(Small):
+    """Takes a thread until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def finish(self) -> None:
+        self.begun.set()
+        self.go_on.wait(30)
+
+
+def test_what_breaks_off_the_wait_for_the_threads_ends_the_process_all_the_same(settings: Settings) -> None:
+    """As Airflow's execution_timeout does."""
+    tally, hanging = Tally(), Hanging()
+    tally.objects = MANY
+    dispatcher = Dispatcher(Anywhere(settings), tally, strict=False, threads=1, wake=lambda: None)  # type: ignore[arg-type]
+    dispatcher._process_due = True  # also where there is but one core
+    dispatcher.finish(Small(), 1)  # type: ignore[arg-type]
+    assert children()
+    dispatcher.add(hanging)
+    dispatcher.turn()
+    assert hanging.begun.wait(SOON)
+
+    def handler(*_: object) -> None:
+        raise TimeoutError("execution_timeout")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(TimeoutError, match="execution_timeout"):
+            dispatcher.close()
+        assert not children()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        hanging.go_on.set()
+        for left in children():
+            os.kill(left, signal.SIGKILL)
 
 
 RUN = """
