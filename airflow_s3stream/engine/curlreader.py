@@ -12,7 +12,7 @@ import re
 import select
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -86,10 +86,10 @@ class CurlReader:
         if get.key is not None and get.query:
             url += f"?{get.query}"
         line.load(get, url, self._address.credentials.look())
+        self._multi.add_handle(line.easy)
         self._busy[line.easy] = line
         if get.write is not None:
             self._flowing.add(line)
-        self._multi.add_handle(line.easy)
 
     def poll(self, timeout: float) -> list[Get]:
         """Drive all transfers; give those that ended."""
@@ -137,20 +137,24 @@ class CurlReader:
         """Drop everything, and close all connections. Once is enough; more do no harm."""
         if self._wake < 0:
             return
-        for line in self._busy.values():
-            self._multi.remove_handle(line.easy)
-            line.unload()
-        self._idle.clear()
-        self._busy.clear()
-        self._flowing.clear()
-        self._multi.close()  # closes the connections, which call back to the handles that made them
-        for line in self._lines:
-            line.easy.close()
-        self._lines.clear()
+        with ExitStack() as ending:  # whatever fails on the way
+            ending.callback(self._epoll.close)
+            ending.callback(self._close_wake)
+            for line in self._lines:
+                ending.callback(line.easy.close)
+            ending.callback(self._multi.close)  # closes the connections, which call back to the handles that made them
+            for line in self._busy.values():
+                with suppress(pycurl.error):  # there may be an error that must not be hidden
+                    self._multi.remove_handle(line.easy)
+                line.unload()
+            self._idle.clear()
+            self._busy.clear()
+            self._flowing.clear()
+
+    def _close_wake(self) -> None:
         with self._waking:  # a late thread must not write into a descriptor that is somebody else's by then
             wake, self._wake = self._wake, -1
             os.close(wake)
-        self._epoll.close()
 
     def _hand_over(self) -> None:
         for line in [line for line in self._flowing if line.waiting]:

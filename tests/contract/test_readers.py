@@ -37,7 +37,7 @@ from tests.support.hostile import DOT_KEYS, HOSTILE_KEYS
 from tests.support.readstore import BUCKET, KEYS, ReadStore, key_of
 from tests.support.servers import free_port
 from tests.support.tls import Authority
-from tests.support.waiting import SOON
+from tests.support.waiting import SOON, wait_for
 
 SIZE = 300_000
 TIMEOUTS = Timeouts(connect=2, read=1, stall=1)
@@ -531,6 +531,48 @@ class TestWaiting:
         while (_descriptors(store), threading.active_count()) > before:
             assert time.monotonic() < ends, (before, _descriptors(store), threading.enumerate())
             time.sleep(0.05)
+
+
+def test_a_get_that_cannot_begin_does_not_keep_the_reader_from_closing(store: ReadStore) -> None:
+    """Nor is what went wrong hidden by the end; libcurl refuses a handle when a callback raises, as a signal may."""
+    store.put("key", 100)
+
+    class Struck(CurlReader):
+        struck = False
+
+        def _set_alarm(self, milliseconds: int) -> None:
+            if self.struck:
+                raise TimeoutError("execution_timeout")
+            super()._set_alarm(milliseconds)
+
+    with contextlib.closing(new_client(endpoint_url=store.endpoint_url)) as client:
+        address = find_address(client, BUCKET)
+    before = _descriptors(store)
+    reader = Struck(address, connections=8, timeouts=TIMEOUTS)
+    assert whole(reader, "key").status == 200
+    reader.struck = True
+    with pytest.raises(pycurl.error):
+        reader.submit(Get("key"))
+    reader.struck = False
+    reader.close()
+    wait_for(lambda: _descriptors(store) <= before)
+
+
+def test_a_handle_that_is_gone_does_not_keep_the_others_open(store: ReadStore) -> None:
+    """Whatever libcurl says of one, connections and descriptors are closed."""
+    store.put("key", 40 * MiB)
+    with contextlib.closing(new_client(endpoint_url=store.endpoint_url)) as client:
+        address = find_address(client, BUCKET)
+    before = _descriptors(store)
+    reader = CurlReader(address, connections=8, timeouts=TIMEOUTS)
+    gone, other = Get("key", limit=40 * MiB), Get("key", limit=40 * MiB)
+    reader.submit(gone)
+    reader.submit(other)
+    reader.poll(0.1)
+    reader._multi.remove_handle(gone.line.easy)
+    reader.close()
+    assert other.line is None
+    wait_for(lambda: _descriptors(store) <= before)
 
 
 def _descriptors(store: ReadStore) -> int:
