@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import sys
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -19,6 +20,7 @@ from urllib.parse import quote, urlsplit
 import pycurl
 
 from airflow_s3stream.engine.curlline import Line
+from airflow_s3stream.exceptions import Stopped
 
 if TYPE_CHECKING:
     from airflow_s3stream.config import Timeouts
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 8  # connections that are served between two looks at everything else, where each may bring megabytes
 _IN, _OUT = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR, select.EPOLLOUT
+_ABORTED = 11  # CURLM_ABORTED_BY_CALLBACK
 _PLAIN = re.compile(r"[A-Za-z0-9\-_.~/]*", re.ASCII)
 _UNRESERVED = "-_.~/"  # with letters and digits what SigV4 leaves as it is in a path
 
@@ -66,6 +69,7 @@ class CurlReader:
         self._busy: dict[Any, Line] = {}  # by easy handle
         self._flowing: set[Line] = set()  # whose bodies are handed over as they arrive
         self._cut: list[Get] = []  # ended from here, not by libcurl
+        self._printed: BaseException | None = getattr(sys, "last_value", None)
 
     def move(self, address: Address) -> None:
         """Send what is submitted from now on to another address."""
@@ -86,7 +90,12 @@ class CurlReader:
         if get.key is not None and get.query:
             url += f"?{get.query}"
         line.load(get, url, self._address.credentials.look())
-        self._multi.add_handle(line.easy)
+        try:
+            self._multi.add_handle(line.easy)
+        except pycurl.error as error:
+            if error.args[0] != _ABORTED:
+                raise
+            raise Stopped("a signal's handler raised inside libcurl, which does not tell what") from error
         self._busy[line.easy] = line
         if get.write is not None:
             self._flowing.add(line)
@@ -109,7 +118,23 @@ class CurlReader:
             action(pycurl.SOCKET_TIMEOUT, 0)
             if self._flowing:
                 self._hand_over()
+        self._raise_swallowed()
         return self._reap()
+
+    def _raise_swallowed(self) -> None:
+        """
+        Raise what a signal's handler has raised inside a callback, such as execution_timeout: it is raised once.
+
+        Before 7.48, pycurl prints it and goes on, though the callback has not done its work.
+        """
+        printed = getattr(sys, "last_value", None)
+        if printed is self._printed:
+            return
+        self._printed = printed
+        # No Exception: a callback here raises none of those.
+        here = threading.current_thread() is threading.main_thread()
+        if printed is not None and not isinstance(printed, Exception) and here:
+            raise printed
 
     def cancel(self, get: Get) -> None:
         """Drop a GET and the connection it used."""

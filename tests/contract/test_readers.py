@@ -6,6 +6,8 @@ import contextlib
 import itertools
 import math
 import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +31,7 @@ from airflow_s3stream.exceptions import (
     SourceStalled,
     SourceTruncated,
     SourceUnavailable,
+    Stopped,
 )
 from tests.support import faults, readlies
 from tests.support.content import Quiet
@@ -640,3 +643,47 @@ class TestAddress:
             assert (found.base, found.region) == (f"{store.endpoint_url}/{BUCKET}", KEYS.region)
             assert store.exchanges == []
             client.head_object(Bucket=BUCKET, Key="key")
+
+
+class TimeIsUp(BaseException):
+    """As Airflow's execution_timeout: no Exception, and raised once."""
+
+
+@pytest.mark.parametrize("where", ["watch", "alarm"])
+def test_what_a_signal_raises_inside_a_callback_is_not_lost(
+    store: ReadStore, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most of the time of many small GETs is spent in libcurl, and its callbacks are where a handler is run then."""
+    store.put("key", 100)
+    monkeypatch.setattr(sys, "last_value", None, raising=False)
+    raised: list[str] = []
+
+    def ring(number: int, frame: object) -> None:
+        raised.append(where)
+        raise TimeIsUp
+
+    class Struck(CurlReader):
+        def strike(self, here: str) -> None:
+            if here == where and not raised:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                time.sleep(0)  # where the handler is run, if it was not yet
+
+        def _watch(self, *about: Any) -> None:
+            self.strike("watch")
+            super()._watch(*about)
+
+        def _set_alarm(self, milliseconds: int) -> None:
+            self.strike("alarm")
+            super()._set_alarm(milliseconds)
+
+    with contextlib.closing(new_client(endpoint_url=store.endpoint_url)) as client:
+        address = find_address(client, BUCKET)
+    before = signal.signal(signal.SIGUSR1, ring)
+    try:
+        with contextlib.closing(Struck(address, connections=4, timeouts=TIMEOUTS)) as reader:
+            # While a GET is begun, later versions of pycurl tell only that a callback has failed.
+            with pytest.raises((TimeIsUp, Stopped) if where == "alarm" else TimeIsUp):
+                whole(reader, "key")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert raised == [where]
