@@ -56,6 +56,7 @@ class Absorber:
         self._changed = threading.Condition()
         self._writers = 0
         self._closed = False
+        self._ending = threading.RLock()  # for a second one to end it waits until the first has noted all
         self._open: dict[RangeJob, Written] = {}  # what has been written of a range and is one piece so far
         self._noted: dict[RangeJob, int] = {}  # up to where the journal knows it
         self._pieces = {piece.start: piece for piece in done}
@@ -114,16 +115,20 @@ class Absorber:
         return sorted(self._pieces.values())
 
     def close(self) -> None:
-        """Take no more, and note what has been written of ranges that are not complete. More than once does no harm."""
+        """
+        Take no more, and note what has been written of ranges that are not complete. More than once does no harm.
+
+        Whoever calls it, nobody writes any more when it returns: the file may be closed then, and its descriptor be
+        another's.
+        """
         with self._changed:
-            if self._closed:
-                return
             self._closed = True
             while self._writers:
                 self._changed.wait()
-        with suppress(S3StreamError):  # a later run fetches again what is not noted
+        with self._ending, suppress(S3StreamError):  # a later run fetches again what is not noted
             for job in list(self._open):
-                self._note(job)
+                if self._noted.get(job) != self._open[job].stop:
+                    self._note(job)
 
     def _sum(self, job: RangeJob, offset: int, pieces: list[bytes]) -> None:
         """Continue the checksum of a range; where a part of the object ends, so does the piece."""

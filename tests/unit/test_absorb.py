@@ -112,6 +112,41 @@ def test_the_end_waits_for_those_who_write_and_lets_nobody_in() -> None:
     assert len(file.noted) == 1
 
 
+def test_who_ends_it_again_waits_too() -> None:
+    """What a signal raises may break off the first wait; the file must not be closed under the one who writes."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def at_write() -> None:
+        inside.set()
+        assert go_on.wait(10)
+
+    class Struck(threading.Condition):
+        struck = False
+
+        def wait(self, timeout: float | None = None) -> bool:
+            if not self.struck:
+                self.struck = True
+                raise KeyboardInterrupt
+            return super().wait(timeout)
+
+    file = File(at_write)
+    absorber, job = Absorber(file, "crc64nvme"), job_of(0, 1000)
+    absorber._changed = Struck()
+    writer = threading.Thread(target=bring, args=(absorber, job, 600))
+    writer.start()
+    assert inside.wait(10)
+    with pytest.raises(KeyboardInterrupt):
+        absorber.close()
+    closer = threading.Thread(target=absorber.close)
+    closer.start()
+    closer.join(0.2)
+    assert closer.is_alive(), "it ended while somebody was writing"
+    go_on.set()
+    closer.join(10)
+    writer.join(10)
+    assert file.noted == [Written(0, 600, crc(0, 600))]
+
+
 def test_a_range_under_way_is_noted_now_and_then() -> None:
     """So that a kill costs no more than some megabytes of each."""
 
