@@ -132,6 +132,14 @@ class Fetch:
         self.budget_refund()  # now: those that deliver it may be far behind the network
         self.dispatcher.finish(job, size)
 
+    def check(self) -> None:
+        """
+        Return if the run may go on. Any thread.
+
+        :raises S3StreamError: Stopped, DeadlineExceeded.
+        """
+        self._run.limits.check()
+
     def budget_refund(self) -> None:
         """Give the budget back a retry, for progress made."""
         self._run.loop.budget.refund()
@@ -199,6 +207,7 @@ class Fetch:
 
     def close(self) -> None:
         """End the finishing threads, drop large objects that are open, and give all memory back."""
+        self._run.limits.abandon()  # a finishing thread may be reading gigabytes back
         with ExitStack() as ending:  # whatever fails on the way
             ending.callback(self.memory.close)
             for large in self._open:

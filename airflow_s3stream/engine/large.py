@@ -12,7 +12,14 @@ from airflow_s3stream.engine.loop import Job
 from airflow_s3stream.engine.proof import check_strict, dated, etag_is_md5, etag_of, full_checksum
 from airflow_s3stream.engine.ranges import RangeJob
 from airflow_s3stream.engine.reader import Get
-from airflow_s3stream.exceptions import IntegrityError, LocalError, S3StreamError, SourceMisbehaved, Stopped
+from airflow_s3stream.exceptions import (
+    DeadlineExceeded,
+    IntegrityError,
+    LocalError,
+    S3StreamError,
+    SourceMisbehaved,
+    Stopped,
+)
 from airflow_s3stream.plan.digests import COMBINABLE
 from airflow_s3stream.plan.download import WHOLE
 
@@ -151,6 +158,8 @@ class LargeObject:
             if not self.size:
                 self.fetch.dispatcher.add(self)
             return
+        if isinstance(error, Stopped | DeadlineExceeded):
+            raise error  # that is the run's end, and not the object's fault
         if error is not None:
             self.abandon(self.fetch.own(error), general=isinstance(error, LocalError))
             return
@@ -179,6 +188,7 @@ class LargeObject:
     def _prove_md5(self, body: LargeBody) -> None:
         digest, offset = hashlib.md5(usedforsecurity=False), 0
         while chunk := body.pread(_READ, offset):
+            self.fetch.check()
             digest.update(chunk)
             offset += len(chunk)
         if digest.hexdigest() != self.etag:
