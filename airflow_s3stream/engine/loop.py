@@ -163,7 +163,7 @@ class Loop:
 
     def drop(self, job: Job) -> None:
         """Forget a job that is under way, and close its connection; or one that waits to be begun again."""
-        if self._waits(job):
+        if self.waits(job):
             self._waiting = [one for one in self._waiting if one[2] is not job]
             heapq.heapify(self._waiting)
             return
@@ -172,13 +172,14 @@ class Loop:
 
     def move(self, job: Job) -> bool:
         """Go on with a job over another connection; False if it waits to be begun again anyway, or has all it wants."""
-        if job.complete or self._waits(job):
+        if job.complete or self.waits(job):
             return False
         self.drop(job)
         self.start(job)
         return True
 
-    def _waits(self, job: Job) -> bool:
+    def waits(self, job: Job) -> bool:
+        """Whether a job is to be begun again, and has not been."""
         return any(one[2] is job for one in self._waiting)
 
     def retry(self, job: Job, found: Failure) -> None:

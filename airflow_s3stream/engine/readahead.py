@@ -246,11 +246,21 @@ class ReadAhead:
             else:
                 self._speeds.resumed(part)
                 self._run.readers.resume(part.get)
-        if self._hungry and resting and self._run.loop.busy > self._run.width.allowed:
-            self._park(resting[-1])  # after throttling, those that rest must not keep the one waited for from its turn
+        if self._hungry and self._out_of_turn:
+            # After throttling, those that rest must not keep the one waited for from its turn.
+            for part in [part for part in resting if part.state is State.PAUSED][-1:]:
+                self._park(part)
         for part in resting[len(going) :]:
             if part.left and now - part.paused_at > _PATIENCE:
                 self._park(part)
+
+    @property
+    def _out_of_turn(self) -> bool:
+        """Whether so much is under way that the first part, if it waits to be asked for again, is not."""
+        loop, allowed = self._run.loop, self._run.width.allowed
+        with self._changed:
+            first = self._parts[0] if self._parts else None
+        return loop.busy > allowed or (loop.busy == allowed and first is not None and loop.waits(first))
 
     def _park(self, part: AheadPart) -> None:
         if part.state is State.PAUSED:

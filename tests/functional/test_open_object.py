@@ -544,6 +544,19 @@ class TestFailures:
             assert Quiet(stream.read()) == store.body("big")
         assert sum(exchange.sent for exchange in store.gets) <= SIZE + 2 * PART
 
+    def test_what_rests_leaves_its_turn_to_the_one_waited_for(self, store: ReadStore) -> None:
+        """The first range is refused, and the others fill the memory and the width that throttling leaves."""
+        store.put("big", 40 * MiB, etag='"opaque"')
+        refused = readlies.inside(0, 1, readlies.refuse(503, "SlowDown")).once()
+        store.faults = [refused, readlies.inside(4 * MiB, 40 * MiB, faults.drip(64_000, 0.01))]
+        options = {"connections": 4, "part_size": 16 * MiB, "max_memory": MiB, "timeouts": ENDLESS}
+        with opened(store, **options) as stream:
+            began = time.monotonic()
+            assert Quiet(stream.read(10)) == store.body("big")[:10]
+            assert time.monotonic() - began < SOON, "it waited until a resting connection was given up"
+            assert len([one for one in ranges(store.gets) if one[0] == 0]) == 2
+            assert stream.held >= MiB
+
     def test_a_stop_wakes_a_read_that_waits(self, store: ReadStore) -> None:
         stop = StopFlag()
         store.faults = [readlies.gets(faults.stall_after(1000))]
