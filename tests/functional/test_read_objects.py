@@ -314,6 +314,7 @@ def test_a_signal_while_it_ends_leaves_nothing_running(store: ReadStore) -> None
 
     reading = read_all(store, keys, ordered=False, apply=hang)
     next(reading)
+    wait_for(lambda: len(given) > 1)
     before = signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:
