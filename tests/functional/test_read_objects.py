@@ -267,16 +267,13 @@ class TestCollected:
     def test_on_a_thread_that_makes_something_of_bodies(self, store: ReadStore, collecting: Collecting) -> None:
         """For which the one that reads waits."""
         keys = store.fill(20, 500)
-        forgets, given = threading.Event(), []
+        forgets = threading.Event()
 
         def collect(key: str, body: bytes) -> None:
-            given.append(key)
-            if len(given) == 1:
-                return
-            assert forgets.wait(30)
-            if not collecting.on:
+            if key != keys[0] and forgets.wait(30) and not collecting.on:
                 collecting.collect()
 
+        store.faults = [readlies.gets(readlies.slow(0.1)).where(lambda request: key_of(request) != keys[0])]
         forgotten = Cycle(read_all(store, keys, ordered=False, apply=collect))
         next(forgotten.reading)
         del forgotten
@@ -303,18 +300,20 @@ class TestCollected:
 
 def test_a_signal_while_it_ends_leaves_nothing_running(store: ReadStore) -> None:
     """What the handler raises, as Airflow's execution_timeout does, comes before what is to end has ended."""
-    keys, go_on, given = store.fill(20, 500), threading.Event(), []
+    keys, hangs, go_on = store.fill(2, 500), threading.Event(), threading.Event()
 
     def hang(key: str, body: bytes) -> None:
-        given.append(key)
-        assert len(given) == 1 or go_on.wait(30)
+        if key != keys[0]:
+            hangs.set()
+            go_on.wait(30)
 
     def handler(*_: object) -> None:
         raise TimeoutError("execution_timeout")
 
+    store.faults = [readlies.of(keys[1], readlies.slow(0.1))]  # not in one batch with the first
     reading = read_all(store, keys, ordered=False, apply=hang)
     next(reading)
-    wait_for(lambda: len(given) > 1)
+    assert hangs.wait(SOON)
     before = signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:
