@@ -43,7 +43,7 @@ def _summary(records: Iterable[Record]) -> str:
 
 
 def _section(one: Record) -> str:
-    lines = [f"## {_heading(one)}", "", f"Target: {one['target']} **{_verdict(one).capitalize()}.**", ""]
+    lines = [f"## {_heading(one)}", "", f"Target: {one['target']} **{_verdict(one).strip('*').capitalize()}.**", ""]
     if one["rows"]:
         lines += [table(one["columns"], one["rows"])]
     lines += [f"- {note}" for note in one["notes"]]
